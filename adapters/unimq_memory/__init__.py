@@ -1,0 +1,1 @@
+"""In-process queues: the reference of the contract."""

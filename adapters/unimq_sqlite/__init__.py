@@ -1,0 +1,1 @@
+"""Durable queues in one SQLite file."""

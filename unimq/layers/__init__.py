@@ -1,0 +1,1 @@
+"""Layers: each adds one meaning that a driver lacks."""

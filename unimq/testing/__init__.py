@@ -1,0 +1,1 @@
+"""The conformance suite and a pytest plugin, for applications and for authors of drivers."""
