@@ -17,6 +17,7 @@ __all__ = [
     "Capabilities",
     "Capability",
     "CapabilityName",
+    "Kept",
     "Level",
     "Limits",
     "Requirement",
@@ -31,6 +32,9 @@ Level = Literal["native", "layered", "opt-in", "absent"]
 """Who does it: the backend, unimq with the full meaning, unimq with a weaker promise when asked to, or nobody."""
 
 Trilean = Literal["yes", "no", "unknown"]
+
+Kept = Literal["id", "enqueued_at", "priority"]
+"""What a delivery may bring back as it was sent; what it does not bring back travels in headers or the envelope."""
 
 CapabilityName = Literal[
     "priority",
@@ -168,6 +172,8 @@ class Capabilities:
     """How many of the ten priorities are really told apart."""
     delay_step: float = 0.0
     """Granularity of delays in seconds, 0 for none that matters; a delay is rounded up, never down."""
+    keeps: frozenset[Kept] = frozenset()
+    """What of a message the protocol gives back on delivery."""
     limits: Limits = field(default_factory=Limits)
 
     def __getitem__(self, name: str) -> Capability:

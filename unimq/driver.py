@@ -54,7 +54,7 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
     headers: Mapping[str, str] | None = None
     """Only where headers are native."""
     id: str | None = None
-    """The caller's id, or one the face made; `None` lets the server name it."""
+    """The message's own id; `None` lets the server name it. A driver that does not declare to keep ids ignores it."""
     priority: int = 4
     """0 to 9, 9 first; the driver maps it."""
     delay: float = 0.0
@@ -64,7 +64,7 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
     lease: float | None = None
     """Seconds a consumer will own it; only where `lease_by` is "put"."""
     enqueued_at: float | None = None
-    """When it was first put; set when a message is moved, so that its age survives. `None`: now."""
+    """When it was first put; set when a message is moved, so that its age survives. `None`: now. Only where kept."""
     delivery_count: int = 0
     """Deliveries that already count; set when a message is moved, only where the count is native."""
 

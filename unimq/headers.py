@@ -1,0 +1,26 @@
+"""The names of reserved headers: what unimq itself writes beside the application's headers."""
+
+from typing import Final
+
+PREFIX: Final = "unimq-"
+"""Headers that begin so are the library's; an application can read them and cannot set them."""
+
+REPLY_TO: Final = "unimq-reply-to"
+"""The queue that a reply is wanted on."""
+CORRELATION_ID: Final = "unimq-correlation-id"
+"""Which request a reply belongs to."""
+
+DEAD_REASON: Final = "unimq-dead-reason"
+"""Why it was given up, in words."""
+DEAD_AT: Final = "unimq-dead-at"
+"""When it was given up: Unix epoch, seconds with milliseconds."""
+DEAD_ORIGIN: Final = "unimq-dead-origin"
+"""The queue it comes from; redrive puts it back there."""
+DEAD_DELIVERIES: Final = "unimq-dead-deliveries"
+"""How often it had been delivered, where that is known."""
+
+ID: Final = "unimq-id"
+EXPIRES: Final = "unimq-expires"
+COUNT: Final = "unimq-count"
+ENQUEUED: Final = "unimq-enqueued"
+PRIORITY: Final = "unimq-priority"

@@ -1,0 +1,29 @@
+"""Framing: headers travel in an envelope in front of the body where the protocol has no headers of its own."""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from unimq import envelope
+from unimq.driver import Delivery, Outgoing
+
+__all__ = ["Framing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """Headers into the envelope, and back."""
+
+    mode: envelope.Mode
+
+    def encode(self, message: Outgoing) -> Outgoing:
+        """Frame the body when there are headers, when it looks like a frame, or when the mode says always."""
+        body = envelope.pack(message.body, message.headers, mode=self.mode)
+        return msgspec.structs.replace(message, body=body, headers=None)
+
+    def decode(self, delivery: Delivery) -> Delivery:
+        """The body without its frame; what is no frame is a plain body."""
+        body, headers = envelope.unpack(delivery.body, mode=self.mode)
+        if headers is None:
+            return delivery
+        return msgspec.structs.replace(delivery, body=body, headers=headers)

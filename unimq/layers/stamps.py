@@ -1,0 +1,99 @@
+"""Stamps: what a protocol does not bring back on delivery travels as reserved headers.
+
+`unimq-id`, `unimq-expires`, `unimq-enqueued` (Unix epoch, seconds with milliseconds), `unimq-count` (deliveries that
+already count) and `unimq-priority` (when it is not the default). A message without any of them gets no header, so
+that it can still travel plain.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import msgspec
+
+from unimq.capabilities import Capabilities
+from unimq.driver import Delivery, Outgoing
+from unimq.errors import InvalidMessage
+from unimq.headers import COUNT, ENQUEUED, EXPIRES, ID, PRIORITY
+
+__all__ = ["Stamps"]
+
+DEFAULT_PRIORITY = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Stamps:
+    """The reserved headers one backend needs."""
+
+    id: bool
+    ttl: bool
+    count: bool
+    enqueued: bool
+    priority: bool
+
+    @classmethod
+    def for_backend(cls, capabilities: Capabilities) -> Self | None:
+        """The stamps needed, or `None` when the backend keeps everything itself."""
+        stamps = cls(
+            id="id" not in capabilities.keeps,
+            ttl=capabilities.ttl.level == "layered",
+            count=capabilities.delivery_count.level == "layered",
+            enqueued="enqueued_at" not in capabilities.keeps,
+            priority="priority" not in capabilities.keeps and bool(capabilities.priority),
+        )
+        needed = stamps.id or stamps.ttl or stamps.count or stamps.enqueued or stamps.priority
+        return stamps if needed else None
+
+    def encode(self, message: Outgoing) -> Outgoing:
+        """Move what the backend does not keep into headers."""
+        stamped: dict[str, str] = {}
+        cleared: dict[str, object] = {}
+        if self.id and message.id is not None:
+            stamped[ID] = message.id
+        if self.ttl and message.expires_at is not None:
+            stamped[EXPIRES] = f"{message.expires_at:.3f}"
+            cleared["expires_at"] = None
+        if self.count and message.delivery_count:
+            stamped[COUNT] = str(message.delivery_count)
+            cleared["delivery_count"] = 0
+        if self.enqueued and message.enqueued_at is not None:
+            stamped[ENQUEUED] = f"{message.enqueued_at:.3f}"
+            cleared["enqueued_at"] = None
+        if self.priority and message.priority != DEFAULT_PRIORITY:
+            stamped[PRIORITY] = str(message.priority)
+        if not stamped:
+            return message
+        return msgspec.structs.replace(message, headers={**(message.headers or {}), **stamped}, **cleared)
+
+    def decode(self, delivery: Delivery) -> Delivery:
+        """Bring the stamps back to their places. A count that is layered starts at 1 for a message without a stamp."""
+        headers = dict(delivery.headers) if delivery.headers else {}
+        changes: dict[str, object] = {}
+        if self.id and (own := headers.pop(ID, None)) is not None:
+            changes["id"] = own
+        if self.ttl and (expires := _number(headers, EXPIRES)) is not None:
+            changes["expires_at"] = expires
+        if self.count:
+            changes["delivery_count"] = int(_number(headers, COUNT) or 0) + 1
+        if self.enqueued and (enqueued := _number(headers, ENQUEUED)) is not None:
+            changes["enqueued_at"] = enqueued
+        if self.priority:
+            changes["priority"] = int(_number(headers, PRIORITY) or DEFAULT_PRIORITY)
+        if not changes:
+            return delivery
+        return msgspec.structs.replace(delivery, headers=headers or None, **changes)
+
+
+def _number(headers: "dict[str, str] | Mapping[str, str]", name: str) -> float | None:
+    """Take the number out of a reserved header; a text that is none is a forged or damaged message."""
+    text = headers.pop(name, None) if isinstance(headers, dict) else None
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e12:  # noqa: PLR2004 - the year 33658, or a count beyond reason; NaN fails too
+        msg = f"header {name}={text[:40]!r} is not a number between 0 and 1e12: the message is damaged"
+        raise InvalidMessage(msg)
+    return value

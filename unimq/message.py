@@ -1,0 +1,226 @@
+"""What a user holds: a `Message` to settle, and the `Receipt` of a put. The rules of settling live in `settler`."""
+
+import threading
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+import msgspec
+
+from unimq import headers as reserved
+from unimq.driver import Delivery
+from unimq.errors import InvalidMessage, UnimqError
+
+if TYPE_CHECKING:
+    from unimq.channel import Channel
+    from unimq.pool import Link
+
+__all__ = ["Message", "Receipt"]
+
+T = TypeVar("T")
+
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+_UNDECODED: Any = object()
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """What a put returns."""
+
+    id: str | None
+    """The message's id, the same that its consumer sees; `None` where the protocol has none and it travels plain."""
+    confirmed: bool
+    """True: the server stored it. False: it was only accepted, see the capability *confirmed*."""
+    queue: str
+    """The queue it was put on."""
+
+
+class Message(Generic[T]):
+    """A message in hand. Settle it once, with `ack`, `nack` or `reject`; as a context manager it settles itself.
+
+    with message: ...` acks when the block ends, and nacks when it raises. A message that was settled inside the block
+    is left alone.
+    """
+
+    __slots__ = ("_body", "_channel", "_claim", "_delivery", "_invalid", "_link", "_raw", "lease_until")
+
+    def __init__(
+        self,
+        channel: "Channel[T]",
+        link: "Link | None",
+        raw: Delivery,
+        delivery: Delivery,
+        invalid: InvalidMessage | None = None,
+    ) -> None:
+        """For unimq's own use: wrap `delivery`, which came as `raw` over `link` (`None`: it was only peeked at)."""
+        self._channel = channel
+        self._link = link
+        self._raw = raw
+        self._delivery = delivery
+        self._invalid = invalid
+        self._claim = threading.Lock()  # held once settled: the cheapest claim that two threads cannot both make
+        self._body: Any = _UNDECODED
+        self.lease_until: float | None = raw.lease_until
+        """When the lease ends, as a `time.monotonic()` value; `None` where no clock ends it."""
+
+    @property
+    def body(self) -> T:
+        """The decoded body.
+
+        Raises:
+            InvalidMessage: it cannot be decoded; the message is still in hand, and `raw` has its bytes.
+        """
+        if self._body is _UNDECODED:
+            if self._invalid is not None:
+                raise self._invalid
+            self._body = self._channel.codec.decode(self._delivery.body)
+        return cast("T", self._body)
+
+    @property
+    def raw(self) -> bytes:
+        """The body's bytes as the codec made them, without an envelope."""
+        return self._delivery.body
+
+    @property
+    def id(self) -> str | None:
+        """The id that the put's receipt had; `None` where the protocol has none and it travelled plain."""
+        return self._delivery.id
+
+    @property
+    def queue(self) -> str:
+        """The name of the queue it came from."""
+        return self._delivery.queue
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers, those that unimq wrote (`unimq-...`) among them. Read-only."""
+        headers = self._delivery.headers
+        return MappingProxyType(headers) if isinstance(headers, dict) else headers or _NO_HEADERS
+
+    @property
+    def priority(self) -> int | None:
+        """0 to 9, 9 first; `None` where the protocol does not bring it back."""
+        return self._delivery.priority
+
+    @property
+    def delivery_count(self) -> int | None:
+        """How often it was delivered, this delivery included; `None` where that is unknown, never a guess.
+
+        What counts as a delivery is data: `capabilities.counts`.
+        """
+        return self._delivery.delivery_count
+
+    @property
+    def redelivered(self) -> bool | None:
+        """Whether it was delivered before; `None` where that is unknown."""
+        if self._delivery.delivery_count is not None and self._delivery.delivery_count > 1:
+            return True
+        if self._delivery.redelivered is not None:
+            return self._delivery.redelivered
+        return None if self._delivery.delivery_count is None else False
+
+    @property
+    def enqueued_at(self) -> float | None:
+        """When it was put, in seconds since the Unix epoch; `None` where that is unknown."""
+        return self._delivery.enqueued_at
+
+    @property
+    def expires_at(self) -> float | None:
+        """When it expires, in seconds since the Unix epoch; `None` when it never does."""
+        return self._delivery.expires_at
+
+    @property
+    def lease_remaining(self) -> float | None:
+        """Seconds until the lease ends, 0.0 when it is over; `None` where no clock ends it."""
+        return None if self.lease_until is None else max(0.0, self.lease_until - time.monotonic())
+
+    @property
+    def reply_to(self) -> str | None:
+        """The queue on which a reply is wanted, if one is."""
+        return self.headers.get(reserved.REPLY_TO)
+
+    @property
+    def correlation_id(self) -> str | None:
+        """Which request this message belongs to, if it does to one."""
+        return self.headers.get(reserved.CORRELATION_ID)
+
+    @property
+    def settled(self) -> bool:
+        """Whether it was acked, nacked or rejected by this process."""
+        return self._claim.locked()
+
+    @property
+    def native(self) -> Any:
+        """The escape hatch: the client library's own message, see *Escape hatch* on the backend's page."""
+        return self._raw.native
+
+    def ack(self) -> None:
+        """Done: the message is removed for good.
+
+        Raises:
+            AlreadySettled: it was settled before.
+            LeaseLost: it is no longer ours; it was, or will be, delivered again.
+            ConnectionLost, Timeout: whether it was removed is unknown; the message is still in hand.
+        """
+        self._channel.settler.ack(self)
+
+    def nack(self, delay: float | timedelta = 0) -> None:
+        """Not done: back on the queue to be delivered again, never a dead letter by itself (AMQP and JMS differ here).
+
+        Its place among its equals is `capabilities.nack_place`. Once `max_deliveries` is reached it goes to the
+        dead-letter queue instead. `delay` in seconds is not before; it needs the capability *nack_delay*.
+
+        Raises:
+            Unsupported: the backend has no way back, or none with a delay.
+            AlreadySettled, LeaseLost, ConnectionLost, Timeout: as `ack`.
+        """
+        self._channel.settler.nack(self, delay)
+
+    def reject(self, reason: str = "rejected") -> None:
+        """Given up: moved to the dead-letter queue, with `reason`, time, origin and count in its headers.
+
+        `reason` has at most 1000 characters. Rejecting inside a dead-letter queue discards the message.
+
+        Raises:
+            AlreadySettled, LeaseLost, ConnectionLost, Timeout: as `ack`.
+        """
+        self._channel.settler.reject(self, reason)
+
+    def extend(self, seconds: float | timedelta | None = None) -> float:
+        """Keep the lease for at least `seconds` from now (default: the queue's lease); returns the seconds granted.
+
+        Raises:
+            Unsupported: the backend cannot prolong a lease.
+            LeaseLost: the lease or its connection is known to be gone.
+        """
+        return self._channel.settler.extend(self, seconds)
+
+    def reply(self, body: Any, *, headers: Mapping[str, str] | None = None) -> Receipt:
+        """Put `body` on the queue that `reply_to` names, with this message's correlation id (or else its id).
+
+        Raises:
+            InvalidArgument: the message asks for no reply.
+        """
+        return self._channel.reply(self, body, headers)
+
+    def __enter__(self) -> "Message[T]":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.settled:
+            return
+        if error is None:
+            self.ack()
+            return
+        try:
+            self.nack()
+        except UnimqError as failed:
+            # The application's own error matters more; the server delivers the message again by itself, or never could.
+            error.add_note(f"the message could not be given back either: {failed}")
+
+    def __repr__(self) -> str:
+        count = "" if self.delivery_count is None else f", delivery_count={self.delivery_count}"
+        return f"<Message id={self.id!r} queue={self.queue!r}{count}{', settled' if self.settled else ''}>"

@@ -1,0 +1,385 @@
+"""Sessions: opened when needed, lent to one user at a time, forgotten after a fork, spread over several hosts.
+
+Who may use a session when is decided by its driver's `settling`:
+
+- "any-session": a delivery is settled on any idle session of its host.
+- "same-session" (beanstalkd): a delivery is settled where it was received. A session answers strictly in order, so a
+  session that waits in a receive must hold nothing, and a session that holds something only polls. A get that must
+  wait takes an empty session, opening one up to `?max_sessions=`, and `TooManyInFlight` beyond. So a settle or a put
+  never stands behind a blocked get.
+- "duplex" (STOMP, Gearman): settled where it was received, also while that session waits; one receive at a time.
+
+Retrying and waiting are not done here, except for a free session.
+"""
+
+import contextlib
+import os
+import random
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Final
+
+from unimq.driver import Driver, Session
+from unimq.errors import (
+    Closed,
+    ConnectionLost,
+    LeaseLost,
+    ProtocolError,
+    Timeout,
+    TooManyInFlight,
+    UnimqError,
+)
+from unimq.hooks import ConnectionEvent, Hooks
+from unimq.url import URL
+
+__all__ = ["Credentials", "Host", "Link", "Pool", "ends_session"]
+
+Credentials = Callable[[], tuple[str, str]]
+"""Called before each connection is made; returns the user and the password to use."""
+
+_BACKOFF_FIRST: Final = 0.05
+_BACKOFF_MOST: Final = 5.0
+_CONNECT_LEAST: Final = 1.0
+"""Seconds that a connect may take even when its call has less left: a poll (timeout 0) must be able to connect."""
+_inherited: "list[Link]" = []
+"""Sessions of a parent process: kept so that nothing closes them in the child, not even the garbage collector."""
+
+
+def ends_session(error: BaseException) -> bool:
+    """Whether a session that was left with `error` may not be used again: all but an orderly refusal."""
+    return not isinstance(error, UnimqError) or isinstance(error, (ConnectionLost, Timeout, ProtocolError))
+
+
+class Host:
+    """One server of a URL, and how it has been behaving."""
+
+    def __init__(self, url: URL) -> None:
+        self.url = url
+        self.label = str(url)
+        self.failures = 0
+        self.retry_at = 0.0
+
+    def failed(self) -> None:
+        """Leave it out for a while: 50 ms doubled by each failure up to 5 s, with a jitter of 10 %."""
+        pause = min(_BACKOFF_MOST, _BACKOFF_FIRST * 2 ** min(self.failures, 10))
+        self.failures += 1
+        self.retry_at = time.monotonic() + pause * random.uniform(0.9, 1.1)  # noqa: S311 - jitter is no secret
+
+    def works(self) -> None:
+        """Take it back."""
+        self.failures = 0
+        self.retry_at = 0.0
+
+
+class Link:
+    """One pooled session. As a context manager it lends the session and takes it back, or drops it when it broke."""
+
+    __slots__ = ("alive", "held", "host", "lock", "pool", "receive_lock", "session", "settling")
+
+    def __init__(self, pool: "Pool", host: Host, session: Session) -> None:
+        self.pool = pool
+        self.host = host
+        self.session = session
+        self.settling = session.settling
+        self.alive = True
+        self.held: dict[Any, object] = {}
+        """By token, who may settle it: a newer delivery with the same token makes older handles stale."""
+        self.lock = threading.Lock()
+        self.receive_lock = threading.Lock() if self.settling == "duplex" else self.lock
+
+    def __enter__(self) -> Session:
+        return self.session
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and ends_session(error):
+            self.pool.discard(self, error)
+        self.lock.release()
+        if self.pool.waiters:
+            self.pool.wake()
+
+
+class _Receiving:
+    """Lends a link for a receive: on a duplex session that leaves it free for everything else."""
+
+    __slots__ = ("link",)
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+
+    def __enter__(self) -> Session:
+        return self.link.session
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        link = self.link
+        if error is not None and ends_session(error):
+            link.pool.discard(link, error)
+        link.receive_lock.release()
+        if link.pool.waiters:
+            link.pool.wake()
+
+
+class Pool:
+    """The sessions of one client. Thread-safe; a child process starts with an empty one."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        url: URL,
+        *,
+        max_sessions: int,
+        connect_timeout: float,
+        hooks: Hooks,
+        credentials: Credentials | None,
+    ) -> None:
+        self.driver = driver
+        self.hosts = [Host(url.with_host(host)) for host in url.hosts] or [Host(url)]
+        self._turn = random.randrange(len(self.hosts))  # noqa: S311 - spreads many clients over the hosts
+        self._max_sessions = max_sessions
+        self._connect_timeout = connect_timeout
+        self._hooks = hooks
+        self._credentials = credentials
+        self._check: Callable[[Session], None] | None = None
+        self._reset()
+        _pools.add(self)
+
+    def _reset(self) -> None:
+        self.links: tuple[Link, ...] = ()
+        self._opening = 0
+        self._condition = threading.Condition()
+        self.waiters = 0
+        self.closed = False
+
+    def checks(self, check: Callable[[Session], None]) -> None:
+        """Call `check` with each new session before it is used; it raises when the server proved too little."""
+        self._check = check
+
+    # Hosts
+
+    def order(self, key: str | None = None) -> list[Host]:
+        """The hosts to try: round robin, or led by the hash of `key`; those that are left out come last."""
+        hosts = self.hosts
+        if len(hosts) == 1:
+            return hosts
+        if key is None:
+            self._turn = first = (self._turn + 1) % len(hosts)
+        else:
+            first = _stable_hash(key) % len(hosts)
+        now = time.monotonic()
+        turned = hosts[first:] + hosts[:first]
+        return [h for h in turned if h.retry_at <= now] + [h for h in turned if h.retry_at > now]
+
+    # Lending
+
+    def borrow(self, host: Host, deadline: float) -> Link:
+        """A link for anything but a receive. Use it in a `with` statement."""
+        for link in self.links:
+            if link.host is host and _take(link):
+                return link
+        return self._open_or_wait(host, deadline, _take)
+
+    def borrow_receiver(self, host: Host, deadline: float, *, waits: bool) -> _Receiving:
+        """A link for a receive; one that `waits` gets a session that holds nothing, where that matters.
+
+        A link that holds something may still be returned for a poll: see `may_wait`.
+        """
+        holding: Link | None = None
+        for link in self.links:
+            if link.host is host and _take_receiver(link):
+                if not waits or may_wait(link):
+                    if holding is not None:
+                        holding.receive_lock.release()
+                    return _Receiving(link)
+                if holding is None:
+                    holding = link
+                else:
+                    link.receive_lock.release()
+        if holding is not None:
+            return _Receiving(holding)
+        return _Receiving(self._open_or_wait(host, deadline, _take_receiver))
+
+    def borrow_empty(self, host: Host, deadline: float) -> _Receiving:
+        """A link that may wait in a receive.
+
+        Raises:
+            TooManyInFlight: all `?max_sessions=` sessions hold unsettled messages.
+        """
+        return _Receiving(self._open_or_wait(host, deadline, _take_empty))
+
+    def lock(self, link: Link, deadline: float) -> Link:
+        """That very link, for settling what it holds. Use it in a `with` statement."""
+        wait = min(max(deadline - time.monotonic(), 0.0), threading.TIMEOUT_MAX)
+        if not link.lock.acquire(timeout=wait):
+            msg = f"{link.host.label}: the session is busy with another call until the deadline"
+            raise Timeout(msg)
+        if not link.alive:
+            link.lock.release()
+            msg = f"{link.host.label}: the connection that held this message is gone; it is delivered again"
+            raise LeaseLost(msg)
+        return link
+
+    def wake(self) -> None:
+        """Let those that wait for a session look again."""
+        with self._condition:
+            self._condition.notify_all()
+
+    def _open_or_wait(self, host: Host, deadline: float, take: Callable[[Link], bool]) -> Link:
+        while True:
+            with self._condition:
+                if self.closed:
+                    msg = f"{host.label} was closed"
+                    raise Closed(msg)
+                # Counted before looking again: a link that is given back from here on wakes us.
+                self.waiters += 1
+                try:
+                    for link in self.links:
+                        if link.host is host and take(link):
+                            return link
+                    if len(self.links) + self._opening < self._max_sessions:
+                        self._opening += 1
+                        break
+                    self._wait_for_a_link(host, deadline)
+                finally:
+                    self.waiters -= 1
+        try:
+            link = self._open(host, deadline, take)
+        finally:
+            with self._condition:
+                self._opening -= 1
+                self._condition.notify_all()
+        return link
+
+    def _wait_for_a_link(self, host: Host, deadline: float) -> None:
+        if all(not may_wait(link) for link in self.links):
+            msg = (
+                f"{host.label}: all {self._max_sessions} sessions hold unsettled messages; "
+                "settle some, or raise ?max_sessions="
+            )
+            raise TooManyInFlight(msg)
+        rest = deadline - time.monotonic()
+        if rest <= 0:
+            msg = f"{host.label}: no session was free in time; {self._max_sessions} are busy, raise ?max_sessions="
+            raise Timeout(msg)
+        self._condition.wait(min(rest, threading.TIMEOUT_MAX))
+
+    def _open(self, host: Host, deadline: float, take: Callable[[Link], bool]) -> Link:
+        url = host.url
+        if self._credentials is not None:
+            url = url.with_credentials(*self._credentials())
+        now = time.monotonic()
+        until = min(max(deadline, now + _CONNECT_LEAST), now + self._connect_timeout)
+        try:
+            session = self.driver.open(url, until)
+            if self._check is not None:
+                self._check(session)
+        except UnimqError as error:
+            host.failed()
+            self._tell(host, "refused", error)
+            raise
+        host.works()
+        link = Link(self, host, session)
+        take(link)
+        with self._condition:
+            self.links = (*self.links, link)
+        self._tell(host, "connected", None)
+        return link
+
+    # Ending
+
+    def discard(self, link: Link, error: BaseException | None = None) -> None:
+        """Close a link for good and tell why. What it held is lost to its holders, and delivered again."""
+        with self._condition:
+            if not link.alive:
+                return
+            link.alive = False
+            self.links = tuple(other for other in self.links if other is not link)
+            self._condition.notify_all()
+        link.held.clear()
+        link.session.close()
+        if isinstance(error, ConnectionLost):
+            link.host.failed()
+            self._tell(link.host, "lost", error)
+
+    def close(self) -> None:
+        """Close every session; receives that wait return or raise `Closed`. Idempotent."""
+        with self._condition:
+            self.closed = True
+            links = self.links
+            self._condition.notify_all()
+        for link in links:
+            link.session.interrupt()
+            # A receive that was interrupted gives its lock back at once; a driver that does not is closed under it.
+            with contextlib.suppress(LeaseLost, Timeout):
+                self.lock(link, time.monotonic() + 1.0).lock.release()
+            self.discard(link)
+
+    def _forget(self) -> None:
+        _inherited.extend(self.links)
+        for link in self.links:
+            link.alive = False
+        closed = self.closed
+        self._reset()
+        self.closed = closed
+
+    def _tell(self, host: Host, state: Any, error: UnimqError | None) -> None:
+        if self._hooks.connection is not None:
+            self._hooks.connection(ConnectionEvent(host.label, state, error))
+
+
+def may_wait(link: Link) -> bool:
+    """Whether a receive on this link may wait: not when settling what it holds would stand behind that."""
+    return link.settling != "same-session" or not link.held
+
+
+def _take(link: Link) -> bool:
+    """Lend it for anything but a receive, if it is free."""
+    return _acquire(link, link.lock)
+
+
+def _take_receiver(link: Link) -> bool:
+    """Lend it for a receive, if no other receive runs on it."""
+    return _acquire(link, link.receive_lock)
+
+
+def _take_empty(link: Link) -> bool:
+    """Lend it for a receive that may wait."""
+    if not _take_receiver(link):
+        return False
+    if may_wait(link):
+        return True
+    link.receive_lock.release()
+    return False
+
+
+def _acquire(link: Link, lock: threading.Lock) -> bool:
+    if not lock.acquire(blocking=False):
+        return False
+    if link.alive:
+        return True
+    lock.release()
+    return False
+
+
+def _stable_hash(key: str) -> int:
+    from zlib import crc32  # noqa: PLC0415 - only where hosts are chosen by key
+
+    return crc32(key.encode())
+
+
+_pools: "weakref.WeakSet[Pool]" = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for pool in list(_pools):
+        pool._forget()  # noqa: SLF001 - the fork handler is the pool's own
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+    os.register_at_fork(after_in_child=_forget_all)
+

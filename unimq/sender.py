@@ -1,0 +1,237 @@
+"""Putting: check and encode what the caller gave, before any I/O; then send it, with an outcome for every message."""
+
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+import msgspec
+
+from unimq import headers as reserved
+from unimq.driver import Outgoing, Session
+from unimq.envelope import check_headers
+from unimq.errors import ConnectError, ConnectionLost, InvalidArgument, TooLarge, UnimqError, Unsupported
+from unimq.message import Receipt
+from unimq.options import seconds
+from unimq.pool import Host, ends_session
+
+if TYPE_CHECKING:
+    from unimq.channel import Channel
+
+__all__ = ["LONGEST_DURATION", "Sender", "unsupported"]
+
+T = TypeVar("T")
+
+LONGEST_DURATION: Final = 100 * 365 * 86400.0
+"""Seconds; a longer delay or ttl is a mistake of unit."""
+_ID_CHARACTERS: Final = 200
+
+
+class Sender(Generic[T]):
+    """The sending half of one queue."""
+
+    def __init__(self, channel: "Channel[T]") -> None:
+        self._channel = channel
+
+    def build(  # noqa: PLR0913 - the arguments of a put
+        self,
+        body: T,
+        headers: Mapping[str, str] | None = None,
+        priority: int | None = None,
+        delay: float | timedelta = 0,
+        at: datetime | None = None,
+        ttl: float | timedelta | None = None,
+        id: str | None = None,  # noqa: A002 - the public argument's name
+        reply_to: str | None = None,
+        correlation_id: str | None = None,
+    ) -> Outgoing:
+        """The encoded message. Everything that can be refused is refused here, before a byte is sent."""
+        channel = self._channel
+        raw = channel.codec.encode(body)
+        plain = headers is None and priority is None and not delay and at is None and ttl is None and id is None
+        if plain and reply_to is None and correlation_id is None and channel.hooks.send is None:
+            message = Outgoing(raw) if channel.capabilities.lease_by != "put" else self._with_lease(Outgoing(raw))
+        else:
+            message = self._with_metadata(raw, headers, priority, delay, at, ttl, id, reply_to, correlation_id)
+        return self.encode(message)
+
+    def _with_lease(self, message: Outgoing) -> Outgoing:
+        return msgspec.structs.replace(message, lease=self._channel.settings.lease)
+
+    def _with_metadata(  # noqa: PLR0913
+        self,
+        raw: bytes,
+        headers: Mapping[str, str] | None,
+        priority: int | None,
+        delay: float | timedelta,
+        at: datetime | None,
+        ttl: float | timedelta | None,
+        own_id: str | None,
+        reply_to: str | None,
+        correlation_id: str | None,
+    ) -> Outgoing:
+        channel, capabilities = self._channel, self._channel.capabilities
+        fields: dict[str, Any] = {}
+        all_headers = self._headers(headers, reply_to, correlation_id)
+        if all_headers:
+            fields["headers"] = all_headers
+        if priority is not None:
+            fields["priority"] = self._priority(priority)
+        wait = self._delay(delay, at)
+        if wait:
+            fields["delay"] = wait
+        if ttl is not None:
+            self._needs("ttl")
+            lifetime = seconds(ttl, "ttl", maximum=LONGEST_DURATION)
+            if lifetime <= wait:
+                msg = f"ttl={lifetime:g}: must be longer than the delay of {wait:g} s, or it expires undelivered"
+                raise InvalidArgument(msg)
+            fields["expires_at"] = time.time() + lifetime
+        if own_id is not None:
+            fields["id"] = _text(own_id, "id", _ID_CHARACTERS)
+        elif fields and "id" not in capabilities.keeps:
+            fields["id"] = uuid.uuid4().hex
+        if capabilities.lease_by == "put":
+            fields["lease"] = channel.settings.lease
+        return Outgoing(raw, **fields)
+
+    def encode(self, message: Outgoing) -> Outgoing:
+        """Pass the transforms and check the size."""
+        channel = self._channel
+        for transform in channel.transforms:
+            message = transform.encode(message)
+        limit = channel.capabilities.limits.body
+        if limit is not None and len(message.body) > limit:
+            msg = (
+                f"body of {len(message.body)} bytes: queue {channel.name!r} of {channel.where} takes at most {limit}; "
+                "send a reference to it instead"
+            )
+            raise TooLarge(msg)
+        return message
+
+    def send(
+        self, messages: Sequence[Outgoing], key: str | None, deadline: float
+    ) -> "list[Receipt | UnimqError]":
+        """Send built messages in one exchange with one host; the outcome of each, in order.
+
+        A host that cannot be reached, or an idle connection that turns out dead before anything was sent, is passed
+        over: that cannot duplicate. Nothing else is repeated.
+        """
+        channel = self._channel
+        channel.check_open()
+        hosts = channel.pool.order(key)
+        for position, host in enumerate(hosts):
+            try:
+                return self._send_to(host, messages, deadline)
+            except (ConnectError, ConnectionLost) as error:
+                if error.in_doubt or position == len(hosts) - 1:
+                    raise
+        msg = f"{channel.where} has no host"  # pragma: no cover - a URL always has one
+        raise ConnectError(msg)  # pragma: no cover
+
+    def _send_to(self, host: Host, messages: Sequence[Outgoing], deadline: float) -> "list[Receipt | UnimqError]":
+        try:
+            return self._exchange(host, messages, deadline)
+        except ConnectionLost as error:
+            if error.in_doubt:
+                raise
+            return self._exchange(host, messages, deadline)
+
+    def _exchange(self, host: Host, messages: Sequence[Outgoing], deadline: float) -> "list[Receipt | UnimqError]":
+        channel = self._channel
+        link = channel.pool.borrow(host, deadline)
+        with link as session:
+            if session.capabilities is not channel.capabilities:
+                self._recheck(session, messages)
+            outcomes = session.send(channel.name, messages, deadline)
+            broken = next((o for o in outcomes if o.__class__ is not str and _ends(o)), None)
+            if broken is not None:
+                channel.pool.discard(link, broken)
+        confirmed, name = channel.capabilities.confirmed, channel.name
+        return [
+            outcome if isinstance(outcome, UnimqError) else Receipt(message.id or outcome, confirmed, name)
+            for message, outcome in zip(messages, outcomes, strict=True)
+        ]
+
+    def _recheck(self, session: Session, messages: Sequence[Outgoing]) -> None:
+        """Refuse what the server, now that it was met, turns out not to do."""
+        self._channel.client.meet(session)
+        if any(message.delay for message in messages):
+            self._needs("delay")
+        if any(message.priority != Outgoing(b"").priority for message in messages):
+            self._needs("priority")
+
+    # What a put may say
+
+    def _needs(self, name: str) -> None:
+        if not self._channel.capabilities[name]:
+            raise unsupported(self._channel, name)
+
+    def _headers(
+        self, headers: Mapping[str, str] | None, reply_to: str | None, correlation_id: str | None
+    ) -> dict[str, str]:
+        channel = self._channel
+        checked = {} if headers is None else check_headers(headers, channel.capabilities.limits.headers)
+        if channel.hooks.send is not None:
+            channel.hooks.send(channel.name, checked)
+            checked = check_headers(checked, channel.capabilities.limits.headers)
+        if reply_to is not None:
+            checked[reserved.REPLY_TO] = _text(reply_to, "reply_to", channel.capabilities.limits.name)
+        if correlation_id is not None:
+            checked[reserved.CORRELATION_ID] = _text(correlation_id, "correlation_id", _ID_CHARACTERS)
+        if checked:
+            self._needs("headers")
+        return checked
+
+    def _priority(self, priority: int) -> int:
+        self._needs("priority")
+        if type(priority) is not int or not 0 <= priority <= 9:  # noqa: PLR2004 - Jakarta Messaging's ten levels
+            msg = f"priority={priority!r}: must be an int from 0 to 9, 9 is delivered first"
+            raise InvalidArgument(msg)
+        return priority
+
+    def _delay(self, delay: float | timedelta, at: datetime | None) -> float:
+        if at is None:
+            wait = seconds(delay, "delay", maximum=LONGEST_DURATION) if delay else 0.0
+        elif delay:
+            msg = f"delay={delay!r} and at={at!r}: give one of them"
+            raise InvalidArgument(msg)
+        else:
+            wait = seconds(max(0.0, _epoch(at) - time.time()), "at", maximum=LONGEST_DURATION)
+        if at is None and not delay:
+            return 0.0
+        self._needs("delay")
+        limit = self._channel.capabilities.limits.delay
+        if limit is not None and wait > limit:
+            msg = f"delay={wait:g}: {self._channel.where} can delay by at most {limit:g} s"
+            raise InvalidArgument(msg)
+        return wait
+
+
+def unsupported(channel: "Channel[Any]", name: str) -> Unsupported:
+    """The error for an absent capability: what, where, why, and what would have it."""
+    capability = channel.capabilities[name]
+    reason = f" ({capability.note})" if capability.note else ""
+    remedy = f"add ?emulate={name}" if capability.level == "opt-in" else "choose a backend that has it: `unimq diff`"
+    return Unsupported(f"{name} is {capability.level} on queue {channel.name!r} of {channel.where}{reason}; {remedy}")
+
+
+def _ends(outcome: object) -> bool:
+    return isinstance(outcome, UnimqError) and ends_session(outcome)
+
+
+def _epoch(at: datetime) -> float:
+    if not isinstance(at, datetime) or at.tzinfo is None:
+        msg = f"at={at!r}: must be a datetime with a time zone, e.g. datetime.now(UTC) + timedelta(hours=1)"
+        raise InvalidArgument(msg)
+    return at.timestamp()
+
+
+def _text(value: object, name: str, most: int) -> str:
+    """A short printable text: what travels in headers and is compared."""
+    if not isinstance(value, str) or not 0 < len(value) <= most or not value.isprintable():
+        shown = repr(value)[:80]
+        msg = f"{name}={shown}: must be a printable str of 1 to {most} characters"
+        raise InvalidArgument(msg)
+    return value
