@@ -1,14 +1,13 @@
-"""What the sender, receiver and settler of one queue share; no behaviour of its own but the name rules and replies."""
+"""What the sender, receiver and settler of one queue share; no behaviour of its own but the name rules."""
 
 import re
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from unimq import headers as reserved
 from unimq.capabilities import Capabilities, Limits
 from unimq.codec import Codec
-from unimq.errors import Closed, InvalidArgument, InvalidName
+from unimq.errors import Closed, InvalidName
 from unimq.hooks import Hooks
 from unimq.layers import transforms
 from unimq.options import Settings
@@ -20,8 +19,7 @@ from unimq.settler import Settler
 
 if TYPE_CHECKING:
     from unimq.client import Client
-    from unimq.message import Message, Receipt
-    from unimq.queue import Queue
+    from unimq.message import Letter
 
 __all__ = ["DEAD_SUFFIX", "Channel", "check_name"]
 
@@ -33,12 +31,23 @@ DEAD_SUFFIX: Final = ".dead"
 class Channel(Generic[T]):
     """One queue name on one client."""
 
-    def __init__(self, client: "Client", name: str, settings: Settings, codec: Codec[T], *, is_dead: bool) -> None:
+    def __init__(  # noqa: PLR0913 - what a queue is made of
+        self,
+        client: "Client",
+        name: str,
+        settings: Settings,
+        codec: Codec[T],
+        *,
+        letter: "type[Letter[T]]",
+        is_dead: bool = False,
+    ) -> None:
         """Check the name and wire the parts together. No I/O."""
         self.client = client
         self.name = name
         self.settings = settings
         self.codec = codec
+        self.letter = letter
+        """What to hand over: `Message`, or its async twin."""
         self.is_dead = is_dead
         """Whether this is a dead-letter queue, where a reject discards."""
         self.pool: Pool = client.pool
@@ -46,18 +55,31 @@ class Channel(Generic[T]):
         self.scheduler: Scheduler = client.scheduler
         self.where = client.where
         """The backend's masked URL, for error texts."""
-        self.dead_queue: Queue[T] | None = None
         self.closed = False
-        self.adopt(client.capabilities)
+        self.transforms = transforms(client.capabilities, settings.envelope)
+        self.keeps_lease = client.capabilities.lease.level == "layered"
+        """Whether unimq itself ends leases, because the backend's own ends with the connection only."""
+        self._dead: Channel[T] | None = None
         check_name(name, self.capabilities.limits, room="" if is_dead or settings.dead else DEAD_SUFFIX)
         self.sender: Sender[T] = Sender(self)
         self.receiver: Receiver[T] = Receiver(self)
         self.settler: Settler[T] = Settler(self)
 
-    def adopt(self, capabilities: Capabilities) -> None:
-        """Go by what the server proved."""
-        self.capabilities = capabilities
-        self.transforms = transforms(capabilities, self.settings.envelope)
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the backend can do, as far as is known: the server may have proved less than was declared."""
+        return self.client.capabilities
+
+    @property
+    def innocents_would_count(self) -> bool:
+        """Whether fetching ahead would count deliveries of messages that nobody has looked at."""
+        return self.settings.max_deliveries is not None and self.capabilities.counts == "fetches"
+
+    def dead_channel(self) -> "Channel[T]":
+        """The dead-letter queue: a sibling `<name>.dead`, or what `?dead=` names, on another client for a URL."""
+        if self._dead is None:
+            self._dead = self.client.dead_channel(self)
+        return self._dead
 
     def deadline(self, timeout: float | None = None) -> float:
         """The `time.monotonic()` value until which an operation may last; `None` is `?timeout=`."""
@@ -69,14 +91,11 @@ class Channel(Generic[T]):
             msg = f"queue {self.name!r} of {self.where} was closed: make a new one"
             raise Closed(msg)
 
-    def reply(self, request: "Message[T]", body: Any, headers: Mapping[str, str] | None) -> "Receipt":
-        """Put a reply where `request` wants it."""
-        name = request.reply_to
-        if name is None:
-            msg = f"message {request.id!r} of queue {self.name!r} asks for no reply: its put had no reply_to="
-            raise InvalidArgument(msg)
-        queue = self.client.queue(name, codec=self.settings.codec)
-        return queue.put(body, headers=headers, correlation_id=request.correlation_id or request.id)
+    def close(self) -> None:
+        """Give back what nobody came for, and refuse further use. Idempotent."""
+        if not self.closed:
+            self.closed = True
+            self.receiver.close()
 
 
 def check_name(name: str, limits: Limits, *, room: str = "") -> None:

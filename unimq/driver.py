@@ -109,7 +109,10 @@ class Session(Protocol):
     """One live connection to one host."""
 
     capabilities: Capabilities
-    """What the server proved to do: never more than `Driver.capabilities` said for the URL."""
+    """What the server proved to do: `Driver.capabilities` for the URL, with levels made absent and limits made smaller.
+
+    Nothing else may differ: messages are encoded before the server is met.
+    """
     settling: Settling
 
     def send(self, queue: str, messages: Sequence[Outgoing], deadline: float) -> Sequence[str | None | UnimqError]:
@@ -206,6 +209,8 @@ class Driver(Protocol):
     """The client library's import name, looked for (not imported) when a URL is used; `None` when it needs none."""
     install: str
     """What to type when that library is missing, e.g. `pip install "unimq[beanstalkd]"`."""
+    path_is_queue: bool
+    """Whether the URL's path names the queue (`beanstalkd://host/jobs`); false where it names a file."""
 
     def capabilities(self, url: "URL") -> Capabilities:
         """What can be promised for `url` before a connection is made. Must not do any I/O nor import a client library.

@@ -1,4 +1,8 @@
-"""What a user holds: a `Message` to settle, and the `Receipt` of a put. The rules of settling live in `settler`."""
+"""What a user holds: a `Message` to settle, and the `Receipt` of a put. The rules of settling live in `settler`.
+
+`Letter` is what both faces share: the state and everything that can be read. `Message` settles by calling,
+`unimq.aio.AsyncMessage` by awaiting.
+"""
 
 import threading
 import time
@@ -17,7 +21,7 @@ if TYPE_CHECKING:
     from unimq.channel import Channel
     from unimq.pool import Link
 
-__all__ = ["Message", "Receipt"]
+__all__ = ["Letter", "Message", "Receipt"]
 
 T = TypeVar("T")
 
@@ -36,14 +40,10 @@ class Receipt(msgspec.Struct, frozen=True):
     """The queue it was put on."""
 
 
-class Message(Generic[T]):
-    """A message in hand. Settle it once, with `ack`, `nack` or `reject`; as a context manager it settles itself.
+class Letter(Generic[T]):
+    """A message in hand, or peeked at: what can be read of it, in both faces."""
 
-    with message: ...` acks when the block ends, and nacks when it raises. A message that was settled inside the block
-    is left alone.
-    """
-
-    __slots__ = ("_body", "_channel", "_claim", "_delivery", "_invalid", "_link", "_raw", "lease_until")
+    __slots__ = ("_body", "_channel", "_claim", "_delivery", "_invalid", "_link", "_lost", "_raw", "lease_until")
 
     def __init__(
         self,
@@ -60,6 +60,7 @@ class Message(Generic[T]):
         self._delivery = delivery
         self._invalid = invalid
         self._claim = threading.Lock()  # held once settled: the cheapest claim that two threads cannot both make
+        self._lost = False  # its lease ended and unimq itself gave it back
         self._body: Any = _UNDECODED
         self.lease_until: float | None = raw.lease_until
         """When the lease ends, as a `time.monotonic()` value; `None` where no clock ends it."""
@@ -155,6 +156,21 @@ class Message(Generic[T]):
         """The escape hatch: the client library's own message, see *Escape hatch* on the backend's page."""
         return self._raw.native
 
+    def __repr__(self) -> str:
+        count = "" if self.delivery_count is None else f", delivery_count={self.delivery_count}"
+        state = ", settled" if self.settled else ""
+        return f"<{type(self).__name__} id={self.id!r} queue={self.queue!r}{count}{state}>"
+
+
+class Message(Letter[T]):
+    """A message in hand. Settle it once, with `ack`, `nack` or `reject`; as a context manager it settles itself.
+
+    `with message: ...` acks when the block ends, and nacks when it raises. A message that was settled inside the block
+    is left alone.
+    """
+
+    __slots__ = ()
+
     def ack(self) -> None:
         """Done: the message is removed for good.
 
@@ -220,7 +236,3 @@ class Message(Generic[T]):
         except UnimqError as failed:
             # The application's own error matters more; the server delivers the message again by itself, or never could.
             error.add_note(f"the message could not be given back either: {failed}")
-
-    def __repr__(self) -> str:
-        count = "" if self.delivery_count is None else f", delivery_count={self.delivery_count}"
-        return f"<Message id={self.id!r} queue={self.queue!r}{count}{', settled' if self.settled else ''}>"

@@ -22,7 +22,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final
 
-from unimq.driver import Driver, Session
+from unimq.capabilities import Capabilities
+from unimq.driver import Delivery, Driver, Session
 from unimq.errors import (
     Closed,
     ConnectionLost,
@@ -77,16 +78,19 @@ class Host:
 class Link:
     """One pooled session. As a context manager it lends the session and takes it back, or drops it when it broke."""
 
-    __slots__ = ("alive", "held", "host", "lock", "pool", "receive_lock", "session", "settling")
+    __slots__ = ("alive", "capabilities", "held", "host", "lock", "pool", "receive_lock", "session", "settling")
 
-    def __init__(self, pool: "Pool", host: Host, session: Session) -> None:
+    def __init__(self, pool: "Pool", host: Host, session: Session, capabilities: Capabilities) -> None:
         self.pool = pool
         self.host = host
         self.session = session
+        self.capabilities = capabilities
+        """What the client adopted when this session was opened."""
         self.settling = session.settling
         self.alive = True
-        self.held: dict[Any, object] = {}
-        """By token, who may settle it: a newer delivery with the same token makes older handles stale."""
+        self.held: dict[Any, Delivery] = {}
+        """By token, what is unsettled; a newer delivery with the same token makes older handles stale. Empty where
+        every session settles: there the server tells what is stale."""
         self.lock = threading.Lock()
         self.receive_lock = threading.Lock() if self.settling == "duplex" else self.lock
 
@@ -103,13 +107,15 @@ class Link:
             self.pool.wake()
 
 
-class _Receiving:
+class Receiving:
     """Lends a link for a receive: on a duplex session that leaves it free for everything else."""
 
-    __slots__ = ("link",)
+    __slots__ = ("link", "waits")
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, *, waits: bool) -> None:
         self.link = link
+        self.waits = waits
+        """Whether the receive may wait; otherwise it only polls."""
 
     def __enter__(self) -> Session:
         return self.link.session
@@ -117,12 +123,14 @@ class _Receiving:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        link = self.link
+        link, pool = self.link, self.link.pool
         if error is not None and ends_session(error):
-            link.pool.discard(link, error)
+            pool.discard(link, error)
         link.receive_lock.release()
-        if link.pool.waiters:
-            link.pool.wake()
+        if self.waits:
+            pool.stopped_waiting(link)
+        elif pool.waiters:
+            pool.wake()
 
 
 class Pool:
@@ -145,19 +153,22 @@ class Pool:
         self._connect_timeout = connect_timeout
         self._hooks = hooks
         self._credentials = credentials
-        self._check: Callable[[Session], None] | None = None
+        self._check: Callable[[Session], Capabilities] = lambda session: session.capabilities
         self._reset()
         _pools.add(self)
 
     def _reset(self) -> None:
         self.links: tuple[Link, ...] = ()
+        self.met = False
+        """Whether a session was ever opened: after that, a server that is away is an outage and not a mistake."""
         self._opening = 0
+        self._waiting = 0
         self._condition = threading.Condition()
         self.waiters = 0
         self.closed = False
 
-    def checks(self, check: Callable[[Session], None]) -> None:
-        """Call `check` with each new session before it is used; it raises when the server proved too little."""
+    def checks(self, check: Callable[[Session], Capabilities]) -> None:
+        """Call `check` with each new session before it is used, for what to go by; it raises when that is too little."""
         self._check = check
 
     # Hosts
@@ -184,33 +195,52 @@ class Pool:
                 return link
         return self._open_or_wait(host, deadline, _take)
 
-    def borrow_receiver(self, host: Host, deadline: float, *, waits: bool) -> _Receiving:
-        """A link for a receive; one that `waits` gets a session that holds nothing, where that matters.
+    def borrow_receiver(self, host: Host, deadline: float, *, waits: bool) -> Receiving:
+        """A link for a receive. One that `waits` gets a session that may wait, opening one where that is needed.
 
-        A link that holds something may still be returned for a poll: see `may_wait`.
-        """
-        holding: Link | None = None
-        for link in self.links:
-            if link.host is host and _take_receiver(link):
-                if not waits or may_wait(link):
-                    if holding is not None:
-                        holding.receive_lock.release()
-                    return _Receiving(link)
-                if holding is None:
-                    holding = link
-                else:
-                    link.receive_lock.release()
-        if holding is not None:
-            return _Receiving(holding)
-        return _Receiving(self._open_or_wait(host, deadline, _take_receiver))
-
-    def borrow_empty(self, host: Host, deadline: float) -> _Receiving:
-        """A link that may wait in a receive.
+        While all links are lent it waits for one until `deadline`.
 
         Raises:
-            TooManyInFlight: all `?max_sessions=` sessions hold unsettled messages.
+            TooManyInFlight: it should wait, and all `?max_sessions=` sessions hold unsettled messages.
         """
-        return _Receiving(self._open_or_wait(host, deadline, _take_empty))
+        if not waits:
+            for link in self.links:
+                if link.host is host and _take_receiver(link):
+                    return Receiving(link, waits=False)
+            return Receiving(self._open_or_wait(host, deadline, _take_receiver), waits=False)
+        take = self._take_to_wait
+        for link in self.links:
+            if link.host is host and take(link):
+                return Receiving(link, waits=True)
+        return Receiving(self._open_or_wait(host, deadline, take, waits=True), waits=True)
+
+    def stopped_waiting(self, link: Link) -> None:
+        """Count a receive that waited as over."""
+        with self._condition:
+            if link.settling != "duplex":
+                self._waiting -= 1
+            if self.waiters:
+                self._condition.notify_all()
+
+    def pause(self, seconds: float) -> None:
+        """Wait before another attempt; ends early when the pool is closed."""
+        with self._condition:
+            if not self.closed:
+                self._condition.wait(seconds)
+
+    def _take_to_wait(self, link: Link) -> bool:
+        if link.settling == "duplex":
+            return _take_receiver(link)
+        with self._condition:
+            # One session is left to puts and settlements, or a crowd of waiting gets would shut them out for ever.
+            if self._waiting >= max(1, self._max_sessions - 1) or not _take_receiver(link):
+                return False
+            _drop_ended(link)
+            if may_wait(link):
+                self._waiting += 1
+                return True
+            link.receive_lock.release()
+            return False
 
     def lock(self, link: Link, deadline: float) -> Link:
         """That very link, for settling what it holds. Use it in a `with` statement."""
@@ -229,34 +259,44 @@ class Pool:
         with self._condition:
             self._condition.notify_all()
 
-    def _open_or_wait(self, host: Host, deadline: float, take: Callable[[Link], bool]) -> Link:
+    def _open_or_wait(
+        self, host: Host, deadline: float, take: Callable[[Link], bool], *, waits: bool = False
+    ) -> Link:
         while True:
             with self._condition:
                 if self.closed:
-                    msg = f"{host.label} was closed"
-                    raise Closed(msg)
+                    raise self._closed_error()
                 # Counted before looking again: a link that is given back from here on wakes us.
                 self.waiters += 1
                 try:
                     for link in self.links:
                         if link.host is host and take(link):
                             return link
-                    if len(self.links) + self._opening < self._max_sessions:
-                        self._opening += 1
-                        break
-                    self._wait_for_a_link(host, deadline)
+                    if len(self.links) + self._opening >= self._max_sessions:
+                        self._wait_for_a_link(host, deadline, waits=waits)
+                        continue
+                    self._opening += 1
                 finally:
                     self.waiters -= 1
-        try:
-            link = self._open(host, deadline, take)
-        finally:
-            with self._condition:
-                self._opening -= 1
-                self._condition.notify_all()
-        return link
+            try:
+                link = self._open(host, deadline)
+                with self._condition:
+                    if self.closed:
+                        link.session.close()
+                        raise self._closed_error()
+                    self.met = True
+                    self.links = (*self.links, link)
+                    taken = take(link)
+            finally:
+                with self._condition:
+                    self._opening -= 1
+                    self._condition.notify_all()
+            self._tell(host, "connected", None)
+            if taken:
+                return link
 
-    def _wait_for_a_link(self, host: Host, deadline: float) -> None:
-        if all(not may_wait(link) for link in self.links):
+    def _wait_for_a_link(self, host: Host, deadline: float, *, waits: bool) -> None:
+        if waits and not self._opening and not any(may_wait(link) for link in self.links):
             msg = (
                 f"{host.label}: all {self._max_sessions} sessions hold unsettled messages; "
                 "settle some, or raise ?max_sessions="
@@ -268,7 +308,7 @@ class Pool:
             raise Timeout(msg)
         self._condition.wait(min(rest, threading.TIMEOUT_MAX))
 
-    def _open(self, host: Host, deadline: float, take: Callable[[Link], bool]) -> Link:
+    def _open(self, host: Host, deadline: float) -> Link:
         url = host.url
         if self._credentials is not None:
             url = url.with_credentials(*self._credentials())
@@ -276,19 +316,20 @@ class Pool:
         until = min(max(deadline, now + _CONNECT_LEAST), now + self._connect_timeout)
         try:
             session = self.driver.open(url, until)
-            if self._check is not None:
-                self._check(session)
+            try:
+                capabilities = self._check(session)
+            except BaseException:
+                session.close()
+                raise
         except UnimqError as error:
             host.failed()
             self._tell(host, "refused", error)
             raise
         host.works()
-        link = Link(self, host, session)
-        take(link)
-        with self._condition:
-            self.links = (*self.links, link)
-        self._tell(host, "connected", None)
-        return link
+        return Link(self, host, session, capabilities)
+
+    def _closed_error(self) -> Closed:
+        return Closed(f"{self.hosts[0].label} was closed")
 
     # Ending
 
@@ -347,14 +388,11 @@ def _take_receiver(link: Link) -> bool:
     return _acquire(link, link.receive_lock)
 
 
-def _take_empty(link: Link) -> bool:
-    """Lend it for a receive that may wait."""
-    if not _take_receiver(link):
-        return False
-    if may_wait(link):
-        return True
-    link.receive_lock.release()
-    return False
+def _drop_ended(link: Link) -> None:
+    """Forget what the server has taken back by now, for the one who holds the link."""
+    now = time.monotonic()
+    for token in [t for t, d in link.held.items() if d.lease_until is not None and d.lease_until <= now]:
+        del link.held[token]
 
 
 def _acquire(link: Link, lock: threading.Lock) -> bool:

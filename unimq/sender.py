@@ -1,7 +1,6 @@
 """Putting: check and encode what the caller gave, before any I/O; then send it, with an outcome for every message."""
 
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
@@ -9,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 import msgspec
 
 from unimq import headers as reserved
-from unimq.driver import Outgoing, Session
+from unimq.capabilities import Capabilities
+from unimq.driver import Outgoing
 from unimq.envelope import check_headers
 from unimq.errors import ConnectError, ConnectionLost, InvalidArgument, TooLarge, UnimqError, Unsupported
 from unimq.message import Receipt
@@ -90,8 +90,6 @@ class Sender(Generic[T]):
             fields["expires_at"] = time.time() + lifetime
         if own_id is not None:
             fields["id"] = _text(own_id, "id", _ID_CHARACTERS)
-        elif fields and "id" not in capabilities.keeps:
-            fields["id"] = uuid.uuid4().hex
         if capabilities.lease_by == "put":
             fields["lease"] = channel.settings.lease
         return Outgoing(raw, **fields)
@@ -101,14 +99,23 @@ class Sender(Generic[T]):
         channel = self._channel
         for transform in channel.transforms:
             message = transform.encode(message)
-        limit = channel.capabilities.limits.body
+        self._check_size(message, channel.capabilities.limits.body)
+        return message
+
+    def _check_size(self, message: Outgoing, limit: int | None) -> None:
         if limit is not None and len(message.body) > limit:
             msg = (
-                f"body of {len(message.body)} bytes: queue {channel.name!r} of {channel.where} takes at most {limit}; "
-                "send a reference to it instead"
+                f"body of {len(message.body)} bytes: queue {self._channel.name!r} of {self._channel.where} takes at "
+                f"most {limit}; send a reference to it instead"
             )
             raise TooLarge(msg)
-        return message
+
+    def send_one(self, message: Outgoing, key: str | None, deadline: float) -> Receipt:
+        """Send one built message; what became of it is returned or raised."""
+        outcome = self.send((message,), key, deadline)[0]
+        if isinstance(outcome, UnimqError):
+            raise outcome
+        return outcome
 
     def send(
         self, messages: Sequence[Outgoing], key: str | None, deadline: float
@@ -140,27 +147,29 @@ class Sender(Generic[T]):
 
     def _exchange(self, host: Host, messages: Sequence[Outgoing], deadline: float) -> "list[Receipt | UnimqError]":
         channel = self._channel
+        known = channel.capabilities
         link = channel.pool.borrow(host, deadline)
         with link as session:
-            if session.capabilities is not channel.capabilities:
-                self._recheck(session, messages)
+            if link.capabilities is not known:
+                self._recheck(link.capabilities, messages)
             outcomes = session.send(channel.name, messages, deadline)
-            broken = next((o for o in outcomes if o.__class__ is not str and _ends(o)), None)
-            if broken is not None:
-                channel.pool.discard(link, broken)
-        confirmed, name = channel.capabilities.confirmed, channel.name
+            for outcome in outcomes:
+                if isinstance(outcome, UnimqError) and ends_session(outcome):
+                    channel.pool.discard(link, outcome)
+        confirmed, name = known.confirmed, channel.name
         return [
             outcome if isinstance(outcome, UnimqError) else Receipt(message.id or outcome, confirmed, name)
             for message, outcome in zip(messages, outcomes, strict=True)
         ]
 
-    def _recheck(self, session: Session, messages: Sequence[Outgoing]) -> None:
+    def _recheck(self, proved: Capabilities, messages: Sequence[Outgoing]) -> None:
         """Refuse what the server, now that it was met, turns out not to do."""
-        self._channel.client.meet(session)
-        if any(message.delay for message in messages):
-            self._needs("delay")
-        if any(message.priority != Outgoing(b"").priority for message in messages):
-            self._needs("priority")
+        if not proved.delay and any(message.delay for message in messages):
+            raise unsupported(self._channel, "delay")
+        if not proved.priority and any(message.priority != Outgoing(b"").priority for message in messages):
+            raise unsupported(self._channel, "priority")
+        for message in messages:
+            self._check_size(message, proved.limits.body)
 
     # What a put may say
 
@@ -215,10 +224,6 @@ def unsupported(channel: "Channel[Any]", name: str) -> Unsupported:
     reason = f" ({capability.note})" if capability.note else ""
     remedy = f"add ?emulate={name}" if capability.level == "opt-in" else "choose a backend that has it: `unimq diff`"
     return Unsupported(f"{name} is {capability.level} on queue {channel.name!r} of {channel.where}{reason}; {remedy}")
-
-
-def _ends(outcome: object) -> bool:
-    return isinstance(outcome, UnimqError) and ends_session(outcome)
 
 
 def _epoch(at: datetime) -> float:

@@ -34,9 +34,10 @@ def transforms(capabilities: Capabilities, envelope: Mode) -> tuple[Transform, .
     headers into an envelope where the protocol has none.
     """
     needed: list[Transform] = []
-    stamps = Stamps.for_backend(capabilities)
+    framed = capabilities.headers.level != "native"
+    stamps = Stamps.for_backend(capabilities, names_all=framed and envelope == "always")
     if stamps is not None:
         needed.append(stamps)
-    if capabilities.headers.level != "native":
+    if framed:
         needed.append(Framing(envelope))
     return tuple(needed)

@@ -2,9 +2,10 @@
 
 `unimq-id`, `unimq-expires`, `unimq-enqueued` (Unix epoch, seconds with milliseconds), `unimq-count` (deliveries that
 already count) and `unimq-priority` (when it is not the default). A message without any of them gets no header, so
-that it can still travel plain.
+that it can still travel plain; one that gets headers anyway also gets an id where the protocol keeps none.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
@@ -30,9 +31,11 @@ class Stamps:
     count: bool
     enqueued: bool
     priority: bool
+    names_all: bool = False
+    """Whether every message gets an id, because every message gets headers anyway."""
 
     @classmethod
-    def for_backend(cls, capabilities: Capabilities) -> Self | None:
+    def for_backend(cls, capabilities: Capabilities, *, names_all: bool = False) -> Self | None:
         """The stamps needed, or `None` when the backend keeps everything itself."""
         stamps = cls(
             id="id" not in capabilities.keeps,
@@ -40,6 +43,7 @@ class Stamps:
             count=capabilities.delivery_count.level == "layered",
             enqueued="enqueued_at" not in capabilities.keeps,
             priority="priority" not in capabilities.keeps and bool(capabilities.priority),
+            names_all=names_all,
         )
         needed = stamps.id or stamps.ttl or stamps.count or stamps.enqueued or stamps.priority
         return stamps if needed else None
@@ -47,23 +51,27 @@ class Stamps:
     def encode(self, message: Outgoing) -> Outgoing:
         """Move what the backend does not keep into headers."""
         stamped: dict[str, str] = {}
-        cleared: dict[str, object] = {}
+        changes: dict[str, object] = {}
         if self.id and message.id is not None:
             stamped[ID] = message.id
         if self.ttl and message.expires_at is not None:
             stamped[EXPIRES] = f"{message.expires_at:.3f}"
-            cleared["expires_at"] = None
+            changes["expires_at"] = None
         if self.count and message.delivery_count:
             stamped[COUNT] = str(message.delivery_count)
-            cleared["delivery_count"] = 0
+            changes["delivery_count"] = 0
         if self.enqueued and message.enqueued_at is not None:
             stamped[ENQUEUED] = f"{message.enqueued_at:.3f}"
-            cleared["enqueued_at"] = None
+            changes["enqueued_at"] = None
         if self.priority and message.priority != DEFAULT_PRIORITY:
             stamped[PRIORITY] = str(message.priority)
+        if not (stamped or message.headers or self.names_all):
+            return message
+        if self.id and message.id is None:
+            stamped[ID] = changes["id"] = os.urandom(16).hex()
         if not stamped:
             return message
-        return msgspec.structs.replace(message, headers={**(message.headers or {}), **stamped}, **cleared)
+        return msgspec.structs.replace(message, headers={**(message.headers or {}), **stamped}, **changes)
 
     def decode(self, delivery: Delivery) -> Delivery:
         """Bring the stamps back to their places. A count that is layered starts at 1 for a message without a stamp."""

@@ -1,0 +1,276 @@
+"""Receiving: ask the hosts, wait, hand over. What arrives and is not handed over goes back to its queue.
+
+A message is checked at the moment it is handed to the application, not when it arrived: a connection or lease that
+ended meanwhile makes it somebody else's, what has expired is removed, what was delivered too often or cannot be decoded
+(`?invalid=reject`) goes to the dead-letter queue.
+"""
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from unimq.driver import Delivery, Session
+from unimq.errors import ConnectError, ConnectionLost, Empty, InvalidMessage, LeaseLost, Timeout, UnimqError
+from unimq.message import Letter
+from unimq.pool import Host, Link, Pool
+
+if TYPE_CHECKING:
+    from unimq.channel import Channel
+
+__all__ = ["Cancellation", "Receiver", "fetch"]
+
+T = TypeVar("T")
+
+_PARKED_FOR: Final = 1.0
+"""Seconds after which a message that nobody came for goes back to its queue."""
+_TURN: Final = 0.05
+"""Seconds to wait at one of several hosts before asking the next; with N hosts a message waits N-1 turns at most."""
+_LOOKS_AFTER: Final = 1.0
+"""Seconds after which a receive that can be cancelled looks whether it was."""
+_RETRY_LEAST: Final = 0.05
+_RETRY_MOST: Final = 1.0
+"""Seconds between attempts while no host can be reached; the pool's back-off decides which host is tried first."""
+
+
+class Cancellation:
+    """Ends a waiting receive from another thread."""
+
+    def __init__(self) -> None:
+        self.cancelled = False
+        self._session: Session | None = None
+
+    def cancel(self) -> None:
+        """Let the receive end, at once as a rule; an interrupt that came a moment too early within `_LOOKS_AFTER`."""
+        self.cancelled = True
+        session = self._session
+        if session is not None:
+            session.interrupt()
+
+    def waits_on(self, session: Session | None) -> None:
+        """What to interrupt."""
+        self._session = session
+
+
+class Receiver(Generic[T]):
+    """The receiving half of one queue."""
+
+    def __init__(self, channel: "Channel[T]") -> None:
+        self._channel = channel
+        self._lock = threading.Lock()
+        self._parked: deque[Letter[T]] = deque()
+
+    def get_many(
+        self, limit: int, timeout: float | None, cancellation: Cancellation | None = None
+    ) -> list[Letter[T]]:
+        """Between 1 and `limit` messages, waiting for the first one only; `Empty` when there is none in time."""
+        until = math.inf if timeout is None else time.monotonic() + timeout
+        channel = self._channel
+        channel.check_open()
+        while True:
+            letters = self._take_parked(limit)
+            if not letters:
+                letters = fetch({channel.name: channel}, limit, until, cancellation)
+            ready = self._hand_over(letters)
+            if ready:
+                return ready
+
+    def consume(self, prefetch: int, timeout: float | None) -> "Iterator[Letter[T]]":
+        """Messages one by one, fetched up to `prefetch` at a time; ends when none came for `timeout` seconds."""
+        channel = self._channel
+        if channel.innocents_would_count:
+            prefetch = 1
+        while True:
+            until = math.inf if timeout is None else time.monotonic() + timeout
+            channel.check_open()
+            try:
+                letters = deque(self._take_parked(1) or fetch({channel.name: channel}, prefetch, until))
+            except Empty:
+                return
+            try:
+                while letters:
+                    yield from self._hand_over([letters.popleft()])
+            finally:
+                if letters:
+                    self.give_back(letters)
+
+    def park(self, letters: Sequence[Letter[T]]) -> None:
+        """Keep what arrived for nobody for the next get of this queue; without one within a second it goes back."""
+        if self._channel.closed:
+            self.give_back(letters)
+            return
+        with self._lock:
+            self._parked.extend(letters)
+        self._channel.scheduler.at(time.monotonic() + _PARKED_FOR, lambda: self._give_back_parked(letters))
+
+    def give_back(self, letters: Sequence[Letter[T]]) -> None:
+        """Return what was not handed over, in order. What cannot be returned stays with the server's lease."""
+        self._channel.settler.give_back(letters)
+
+    def close(self) -> None:
+        """Give back what is parked."""
+        self.give_back(self._take_parked(None))
+
+    def _take_parked(self, limit: int | None) -> list[Letter[T]]:
+        if not self._parked:
+            return []
+        with self._lock:
+            count = len(self._parked) if limit is None else min(limit, len(self._parked))
+            return [self._parked.popleft() for _ in range(count)]
+
+    def _give_back_parked(self, letters: Sequence[Letter[T]]) -> None:
+        with self._lock:
+            left = [letter for letter in letters if letter in self._parked]
+            for letter in left:
+                self._parked.remove(letter)
+        self.give_back(left)
+
+    def _hand_over(self, letters: Sequence[Letter[T]]) -> list[Letter[T]]:
+        """Those of `letters` that the application gets; one that cannot be dealt with keeps its neighbours safe."""
+        ready: list[Letter[T]] = []
+        for position, letter in enumerate(letters):
+            try:
+                if hand_over(letter):
+                    ready.append(letter)
+            except BaseException:
+                self.park([*ready, *letters[position + 1 :]])
+                raise
+        return ready
+
+
+def fetch(
+    channels: "Mapping[str, Channel[Any]]", limit: int, until: float, cancellation: Cancellation | None = None
+) -> list[Letter[Any]]:
+    """What arrives first on any of `channels`, which belong to one client; `Empty` at `until`, a monotonic time.
+
+    While no host can be reached it tries again until then; what was never reached, a mistake in the URL perhaps, is
+    tried for `?connect_timeout=` only.
+    """
+    channel = next(iter(channels.values()))
+    pool = channel.pool
+    give_up = time.monotonic() + channel.settings.connect_timeout
+    pause = _RETRY_LEAST
+    while True:
+        try:
+            letters = _ask_hosts(pool, channels, limit, until, cancellation)
+        except (ConnectError, ConnectionLost):
+            channel.check_open()
+            now = time.monotonic()
+            if now >= until or (not pool.met and now >= give_up):
+                raise
+            pool.pause(min(pause, max(until - now, 0.0)))
+            pause = min(pause * 2, _RETRY_MOST)
+        else:
+            if letters:
+                return letters
+            if time.monotonic() >= until or (cancellation is not None and cancellation.cancelled):
+                names = ", ".join(channels)
+                msg = f"no message on {names} of {channel.where} in time"
+                raise Empty(msg)
+            pause = _RETRY_LEAST
+            channel.check_open()
+
+
+def _ask_hosts(
+    pool: Pool,
+    channels: "Mapping[str, Channel[Any]]",
+    limit: int,
+    until: float,
+    cancellation: Cancellation | None,
+) -> list[Letter[Any]]:
+    """One round: a single host may be waited for until the end, several are polled and then waited for in turn."""
+    hosts = pool.order()
+    if len(hosts) == 1:
+        return _receive(pool, hosts[0], channels, limit, until, cancellation)
+    error: UnimqError | None = None
+    reached = False
+    for turn in (0.0, _TURN):
+        for host in hosts:
+            try:
+                letters = _receive(pool, host, channels, limit, min(until, time.monotonic() + turn), None)
+            except (ConnectError, ConnectionLost) as failed:
+                error = failed
+                continue
+            reached = True
+            if letters:
+                return letters
+        if time.monotonic() >= until:
+            break
+    if error is not None and not reached:
+        raise error
+    return []
+
+
+def _receive(
+    pool: Pool,
+    host: Host,
+    channels: "Mapping[str, Channel[Any]]",
+    limit: int,
+    until: float,
+    cancellation: Cancellation | None,
+) -> list[Letter[Any]]:
+    lease = next(iter(channels.values())).settings.lease
+    if cancellation is not None:
+        until = min(until, time.monotonic() + _LOOKS_AFTER)
+    receiving = pool.borrow_receiver(host, until, waits=until > time.monotonic())
+    link = receiving.link
+    with receiving as session:
+        if cancellation is None:
+            deliveries = session.receive(list(channels), limit, lease, until)
+        else:
+            cancellation.waits_on(session)
+            try:
+                deliveries = [] if cancellation.cancelled else session.receive(list(channels), limit, lease, until)
+            finally:
+                cancellation.waits_on(None)
+        if deliveries and link.settling != "any-session":
+            link.held.update((delivery.token, delivery) for delivery in deliveries)
+    return [_letter(channels[delivery.queue], link, delivery) for delivery in deliveries]
+
+
+def _letter(channel: "Channel[Any]", link: Link, raw: Delivery) -> Letter[Any]:
+    delivery, invalid = raw, None
+    try:
+        for transform in reversed(channel.transforms):
+            delivery = transform.decode(delivery)
+    except InvalidMessage as error:
+        delivery, invalid = raw, error
+    letter = channel.letter(channel, link, raw, delivery, invalid)
+    if channel.keeps_lease:
+        channel.settler.keep_lease(letter)
+    return letter
+
+
+def hand_over(letter: Letter[Any]) -> bool:
+    """Whether the application may have it now; if not, it is dealt with here."""
+    channel, delivery, link = letter._channel, letter._delivery, letter._link  # noqa: SLF001 - the library's own half
+    if link is None or letter.settled or not (link.alive or link.settling == "any-session"):
+        return False
+    if letter.lease_until is not None and letter.lease_until <= time.monotonic():
+        return False
+    settings = channel.settings
+    try:
+        if delivery.expires_at is not None and delivery.expires_at <= time.time():
+            channel.settler.ack(letter)
+            return False
+        if settings.max_deliveries is not None and (delivery.delivery_count or 0) > settings.max_deliveries:
+            channel.settler.reject(letter, f"delivered {settings.max_deliveries} times, the most that is allowed")
+            return False
+        if settings.invalid == "reject" and not _decodes(letter):
+            return False
+    except (ConnectError, ConnectionLost, LeaseLost, Timeout):
+        return False  # it is delivered again, and dealt with then
+    if channel.hooks.receive is not None:
+        channel.hooks.receive(letter)
+    return True
+
+
+def _decodes(letter: Letter[Any]) -> bool:
+    try:
+        letter.body  # noqa: B018 - decodes, and keeps what it decoded
+    except InvalidMessage as error:
+        letter._channel.settler.reject(letter, f"cannot be decoded: {error}"[:1000])  # noqa: SLF001
+        return False
+    return True
