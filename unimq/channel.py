@@ -2,12 +2,13 @@
 
 import re
 import time
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from unimq import headers as reserved
 from unimq.capabilities import Capabilities, Limits
 from unimq.codec import Codec
-from unimq.errors import Closed, InvalidName
+from unimq.driver import Delivery
+from unimq.errors import Closed, InvalidMessage, InvalidName
 from unimq.hooks import Hooks
 from unimq.layers import transforms
 from unimq.options import Settings
@@ -48,6 +49,8 @@ class Channel(Generic[T]):
         self.codec = codec
         self.letter = letter
         """What to hand over: `Message`, or its async twin."""
+        self.face: Any = None
+        """The async queue whose messages these are; they settle through it."""
         self.is_dead = is_dead
         """Whether this is a dead-letter queue, where a reject discards."""
         self.pool: Pool = client.pool
@@ -70,11 +73,6 @@ class Channel(Generic[T]):
         """What the backend can do, as far as is known: the server may have proved less than was declared."""
         return self.client.capabilities
 
-    @property
-    def innocents_would_count(self) -> bool:
-        """Whether fetching ahead would count deliveries of messages that nobody has looked at."""
-        return self.settings.max_deliveries is not None and self.capabilities.counts == "fetches"
-
     def dead_channel(self) -> "Channel[T]":
         """The dead-letter queue: a sibling `<name>.dead`, or what `?dead=` names, on another client for a URL."""
         if self._dead is None:
@@ -85,11 +83,24 @@ class Channel(Generic[T]):
         """The `time.monotonic()` value until which an operation may last; `None` is `?timeout=`."""
         return time.monotonic() + (self.settings.timeout if timeout is None else timeout)
 
+    def decode(self, raw: Delivery) -> tuple[Delivery, InvalidMessage | None]:
+        """What was sent, or `raw` itself with the reason why it cannot be read."""
+        delivery = raw
+        try:
+            for transform in reversed(self.transforms):
+                delivery = transform.decode(delivery)
+        except InvalidMessage as error:
+            return raw, error
+        return delivery, None
+
     def check_open(self) -> None:
         """Refuse the use of what was closed."""
         if self.closed or self.pool.closed:
-            msg = f"queue {self.name!r} of {self.where} was closed: make a new one"
-            raise Closed(msg)
+            raise self.closed_error()
+
+    def closed_error(self) -> Closed:
+        """What the use of a closed queue raises."""
+        return Closed(f"queue {self.name!r} of {self.where} was closed: make a new one")
 
     def close(self) -> None:
         """Give back what nobody came for, and refuse further use. Idempotent."""

@@ -15,7 +15,7 @@ import msgspec
 
 from unimq import headers as reserved
 from unimq.driver import Delivery
-from unimq.errors import InvalidMessage, UnimqError
+from unimq.errors import InvalidArgument, InvalidMessage, UnimqError
 
 if TYPE_CHECKING:
     from unimq.channel import Channel
@@ -156,6 +156,18 @@ class Letter(Generic[T]):
         """The escape hatch: the client library's own message, see *Escape hatch* on the backend's page."""
         return self._raw.native
 
+    @staticmethod
+    def _note_failure(error: BaseException, failed: UnimqError) -> None:
+        """The application's own error matters more; the server delivers the message again by itself, or never could."""
+        error.add_note(f"the message could not be given back either: {failed}")
+
+    def _reply_address(self) -> tuple[str, str | None]:
+        name = self.reply_to
+        if name is None:
+            msg = f"message {self.id!r} of queue {self.queue!r} asks for no reply: its put had no reply_to="
+            raise InvalidArgument(msg)
+        return name, self.correlation_id or self.id
+
     def __repr__(self) -> str:
         count = "" if self.delivery_count is None else f", delivery_count={self.delivery_count}"
         state = ", settled" if self.settled else ""
@@ -218,7 +230,9 @@ class Message(Letter[T]):
         Raises:
             InvalidArgument: the message asks for no reply.
         """
-        return self._channel.reply(self, body, headers)
+        name, correlation_id = self._reply_address()
+        queue = self._channel.client.queue(name, codec=self._channel.settings.codec)
+        return queue.put(body, headers=headers, correlation_id=correlation_id)
 
     def __enter__(self) -> "Message[T]":
         return self
@@ -234,5 +248,4 @@ class Message(Letter[T]):
         try:
             self.nack()
         except UnimqError as failed:
-            # The application's own error matters more; the server delivers the message again by itself, or never could.
-            error.add_note(f"the message could not be given back either: {failed}")
+            self._note_failure(error, failed)

@@ -20,7 +20,7 @@ from unimq.pool import Host, Link, Pool
 if TYPE_CHECKING:
     from unimq.channel import Channel
 
-__all__ = ["Cancellation", "Receiver", "fetch"]
+__all__ = ["Cancellation", "Receiver", "fetch", "hand_over", "hand_over_is_local"]
 
 T = TypeVar("T")
 
@@ -28,8 +28,6 @@ _PARKED_FOR: Final = 1.0
 """Seconds after which a message that nobody came for goes back to its queue."""
 _TURN: Final = 0.05
 """Seconds to wait at one of several hosts before asking the next; with N hosts a message waits N-1 turns at most."""
-_LOOKS_AFTER: Final = 1.0
-"""Seconds after which a receive that can be cancelled looks whether it was."""
 _RETRY_LEAST: Final = 0.05
 _RETRY_MOST: Final = 1.0
 """Seconds between attempts while no host can be reached; the pool's back-off decides which host is tried first."""
@@ -43,7 +41,7 @@ class Cancellation:
         self._session: Session | None = None
 
     def cancel(self) -> None:
-        """Let the receive end, at once as a rule; an interrupt that came a moment too early within `_LOOKS_AFTER`."""
+        """Let the receive end, at once as a rule; an interrupt that comes a moment too early finds nothing to end."""
         self.cancelled = True
         session = self._session
         if session is not None:
@@ -62,39 +60,41 @@ class Receiver(Generic[T]):
         self._lock = threading.Lock()
         self._parked: deque[Letter[T]] = deque()
 
-    def get_many(
-        self, limit: int, timeout: float | None, cancellation: Cancellation | None = None
-    ) -> list[Letter[T]]:
+    def get_many(self, limit: int, timeout: float | None) -> list[Letter[T]]:
         """Between 1 and `limit` messages, waiting for the first one only; `Empty` when there is none in time."""
         until = math.inf if timeout is None else time.monotonic() + timeout
-        channel = self._channel
-        channel.check_open()
         while True:
-            letters = self._take_parked(limit)
-            if not letters:
-                letters = fetch({channel.name: channel}, limit, until, cancellation)
-            ready = self._hand_over(letters)
+            ready = self.hand_over(self.fetch(limit, until))
             if ready:
                 return ready
 
+    def fetch(self, limit: int, until: float, cancellation: Cancellation | None = None) -> list[Letter[T]]:
+        """What is parked, or else arrives first; not handed over yet. `Empty` at `until`, a monotonic time."""
+        channel = self._channel
+        channel.check_open()
+        return self._take_parked(limit) or fetch({channel.name: channel}, limit, until, cancellation)
+
     def consume(self, prefetch: int, timeout: float | None) -> "Iterator[Letter[T]]":
         """Messages one by one, fetched up to `prefetch` at a time; ends when none came for `timeout` seconds."""
-        channel = self._channel
-        if channel.innocents_would_count:
-            prefetch = 1
+        prefetch = self.ahead(prefetch)
         while True:
             until = math.inf if timeout is None else time.monotonic() + timeout
-            channel.check_open()
             try:
-                letters = deque(self._take_parked(1) or fetch({channel.name: channel}, prefetch, until))
+                letters = deque(self.fetch(prefetch, until))
             except Empty:
                 return
             try:
                 while letters:
-                    yield from self._hand_over([letters.popleft()])
+                    yield from self.hand_over([letters.popleft()])
             finally:
                 if letters:
                     self.give_back(letters)
+
+    def ahead(self, prefetch: int) -> int:
+        """How many messages may be fetched ahead: one where that would count deliveries nobody has looked at."""
+        channel = self._channel
+        counts = channel.settings.max_deliveries is not None and channel.capabilities.counts == "fetches"
+        return 1 if counts else prefetch
 
     def park(self, letters: Sequence[Letter[T]]) -> None:
         """Keep what arrived for nobody for the next get of this queue; without one within a second it goes back."""
@@ -127,7 +127,7 @@ class Receiver(Generic[T]):
                 self._parked.remove(letter)
         self.give_back(left)
 
-    def _hand_over(self, letters: Sequence[Letter[T]]) -> list[Letter[T]]:
+    def hand_over(self, letters: Sequence[Letter[T]]) -> list[Letter[T]]:
         """Those of `letters` that the application gets; one that cannot be dealt with keeps its neighbours safe."""
         ready: list[Letter[T]] = []
         for position, letter in enumerate(letters):
@@ -212,8 +212,6 @@ def _receive(
     cancellation: Cancellation | None,
 ) -> list[Letter[Any]]:
     lease = next(iter(channels.values())).settings.lease
-    if cancellation is not None:
-        until = min(until, time.monotonic() + _LOOKS_AFTER)
     receiving = pool.borrow_receiver(host, until, waits=until > time.monotonic())
     link = receiving.link
     with receiving as session:
@@ -231,21 +229,22 @@ def _receive(
 
 
 def _letter(channel: "Channel[Any]", link: Link, raw: Delivery) -> Letter[Any]:
-    delivery, invalid = raw, None
-    try:
-        for transform in reversed(channel.transforms):
-            delivery = transform.decode(delivery)
-    except InvalidMessage as error:
-        delivery, invalid = raw, error
+    delivery, invalid = channel.decode(raw)
     letter = channel.letter(channel, link, raw, delivery, invalid)
     if channel.keeps_lease:
         channel.settler.keep_lease(letter)
     return letter
 
 
+def hand_over_is_local(letter: Letter[Any]) -> bool:
+    """Whether `hand_over` certainly asks no server."""
+    settings = letter._channel.settings
+    return settings.max_deliveries is None and settings.invalid == "raise" and letter._delivery.expires_at is None
+
+
 def hand_over(letter: Letter[Any]) -> bool:
     """Whether the application may have it now; if not, it is dealt with here."""
-    channel, delivery, link = letter._channel, letter._delivery, letter._link  # noqa: SLF001 - the library's own half
+    channel, delivery, link = letter._channel, letter._delivery, letter._link
     if link is None or letter.settled or not (link.alive or link.settling == "any-session"):
         return False
     if letter.lease_until is not None and letter.lease_until <= time.monotonic():
@@ -271,6 +270,6 @@ def _decodes(letter: Letter[Any]) -> bool:
     try:
         letter.body  # noqa: B018 - decodes, and keeps what it decoded
     except InvalidMessage as error:
-        letter._channel.settler.reject(letter, f"cannot be decoded: {error}"[:1000])  # noqa: SLF001
+        letter._channel.settler.reject(letter, f"cannot be decoded: {error}"[:1000])
         return False
     return True

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 import msgspec
 
@@ -11,7 +11,7 @@ from unimq import headers as reserved
 from unimq.capabilities import Capabilities
 from unimq.driver import Outgoing
 from unimq.envelope import check_headers
-from unimq.errors import ConnectError, ConnectionLost, InvalidArgument, TooLarge, UnimqError, Unsupported
+from unimq.errors import BatchError, ConnectError, ConnectionLost, InvalidArgument, TooLarge, UnimqError, Unsupported
 from unimq.message import Receipt
 from unimq.options import seconds
 from unimq.pool import Host, ends_session
@@ -26,6 +26,8 @@ T = TypeVar("T")
 LONGEST_DURATION: Final = 100 * 365 * 86400.0
 """Seconds; a longer delay or ttl is a mistake of unit."""
 _ID_CHARACTERS: Final = 200
+_CHUNK: Final = 1000
+"""Messages that one exchange of a put of many sends; more costs memory and gains nothing."""
 
 
 class Sender(Generic[T]):
@@ -136,6 +138,21 @@ class Sender(Generic[T]):
                     raise
         msg = f"{channel.where} has no host"  # pragma: no cover - a URL always has one
         raise ConnectError(msg)  # pragma: no cover
+
+    def send_many(self, messages: Sequence[Outgoing], key: str | None, deadline: float) -> list[Receipt]:
+        """Send built messages in few exchanges. Raises `BatchError` when some were not stored."""
+        outcomes: list[Receipt | UnimqError] = []
+        for start in range(0, len(messages), _CHUNK):
+            chunk = messages[start : start + _CHUNK]
+            try:
+                outcomes += self.send(chunk, key, deadline)
+            except UnimqError as error:
+                outcomes += [error] * len(chunk)
+        failures = [outcome for outcome in outcomes if isinstance(outcome, UnimqError)]
+        if failures:
+            msg = f"put_many: {len(failures)} of {len(outcomes)} were not stored, the first because: {failures[0]}"
+            raise BatchError(msg, outcomes) from failures[0]
+        return cast("list[Receipt]", outcomes)
 
     def _send_to(self, host: Host, messages: Sequence[Outgoing], deadline: float) -> "list[Receipt | UnimqError]":
         try:

@@ -2,11 +2,12 @@
 
 `unimq-id`, `unimq-expires`, `unimq-enqueued` (Unix epoch, seconds with milliseconds), `unimq-count` (deliveries that
 already count) and `unimq-priority` (when it is not the default). A message without any of them gets no header, so
-that it can still travel plain; one that gets headers anyway also gets an id where the protocol keeps none.
+that it can still travel plain; one that gets headers anyway also gets an id and its
+time where the protocol keeps none.
 """
 
 import os
-from collections.abc import Mapping
+import time
 from dataclasses import dataclass
 from typing import Self
 
@@ -69,6 +70,8 @@ class Stamps:
             return message
         if self.id and message.id is None:
             stamped[ID] = changes["id"] = os.urandom(16).hex()
+        if self.enqueued and message.enqueued_at is None:
+            stamped[ENQUEUED] = f"{time.time():.3f}"
         if not stamped:
             return message
         return msgspec.structs.replace(message, headers={**(message.headers or {}), **stamped}, **changes)
@@ -86,22 +89,26 @@ class Stamps:
         if self.enqueued and (enqueued := _number(headers, ENQUEUED)) is not None:
             changes["enqueued_at"] = enqueued
         if self.priority:
-            changes["priority"] = int(_number(headers, PRIORITY) or DEFAULT_PRIORITY)
+            priority = _number(headers, PRIORITY, below=10)
+            changes["priority"] = DEFAULT_PRIORITY if priority is None else int(priority)
         if not changes:
             return delivery
         return msgspec.structs.replace(delivery, headers=headers or None, **changes)
 
 
-def _number(headers: "dict[str, str] | Mapping[str, str]", name: str) -> float | None:
-    """Take the number out of a reserved header; a text that is none is a forged or damaged message."""
-    text = headers.pop(name, None) if isinstance(headers, dict) else None
+def _number(headers: dict[str, str], name: str, *, below: float = 1e12) -> float | None:
+    """Take the number out of a reserved header; a text that is none is a forged or damaged message.
+
+    The default limit is the year 33658, and a count beyond reason.
+    """
+    text = headers.pop(name, None)
     if text is None:
         return None
     try:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not 0 <= value < 1e12:  # noqa: PLR2004 - the year 33658, or a count beyond reason; NaN fails too
-        msg = f"header {name}={text[:40]!r} is not a number between 0 and 1e12: the message is damaged"
+    if not 0 <= value < below:  # NaN fails too
+        msg = f"header {name}={text[:40]!r} is not a number from 0 to below {below:g}: the message is damaged"
         raise InvalidMessage(msg)
     return value

@@ -1,0 +1,98 @@
+"""Looking after a queue: counting, peeking, removing. Each asks every host and puts the answers together."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from unimq import headers as reserved
+from unimq.driver import Delivery, Session, Stats
+from unimq.errors import Empty
+from unimq.message import Letter
+from unimq.sender import unsupported
+
+if TYPE_CHECKING:
+    from unimq.channel import Channel
+
+__all__ = ["cancel", "delete", "peek", "purge", "redrive", "size", "stats"]
+
+R = TypeVar("R")
+
+
+def stats(channel: "Channel[Any]") -> Stats:
+    """The sums over all hosts; the age is the oldest of all."""
+    each = _ask("stats", channel, lambda session, deadline: session.stats(channel.name, deadline))
+    if len(each) == 1:
+        return each[0]
+    ages = [one.oldest for one in each if one.oldest is not None]
+    return Stats(
+        ready=_sum([one.ready for one in each]),
+        delayed=_sum([one.delayed for one in each]),
+        leased=_sum([one.leased for one in each]),
+        oldest=max(ages, default=None),
+        approximate=any(one.approximate for one in each),
+    )
+
+
+def size(channel: "Channel[Any]") -> int:
+    """Ready and delayed messages."""
+    counts = stats(channel)
+    if counts.ready is None:
+        raise unsupported(channel, "stats")
+    return counts.ready + (counts.delayed or 0)
+
+
+def peek(channel: "Channel[Any]", limit: int) -> list[Letter[Any]]:
+    """Up to `limit` ready messages, host by host."""
+    each = _ask("peek", channel, lambda session, deadline: session.peek(channel.name, limit, deadline))
+    return [_peeked(channel, raw) for deliveries in each for raw in deliveries][:limit]
+
+
+def purge(channel: "Channel[Any]") -> int:
+    """How many were removed from all hosts."""
+    return sum(_ask("purge", channel, lambda session, deadline: session.purge(channel.name, deadline)))
+
+
+def cancel(channel: "Channel[Any]", message_id: str) -> bool:
+    """Whether some host had it."""
+    return any(_ask("cancel", channel, lambda session, deadline: session.cancel(channel.name, message_id, deadline)))
+
+
+def delete(channel: "Channel[Any]") -> None:
+    """Remove it from all hosts."""
+    _ask("delete", channel, lambda session, deadline: session.delete(channel.name, deadline))
+
+
+def redrive(channel: "Channel[Any]", parent: "Channel[Any]", limit: int | None) -> int:
+    """How many dead letters went back to where they came from, those without a known origin to `parent`."""
+    moved = 0
+    while limit is None or moved < limit:
+        try:
+            letter = channel.receiver.get_many(1, 0.0)[0]
+        except Empty:
+            break
+        headers = {k: v for k, v in letter.headers.items() if not k.startswith(reserved.DEAD_PREFIX)}
+        channel.settler.put_back(letter, _origin(letter, parent), headers or None)
+        moved += 1
+    return moved
+
+
+def _origin(letter: Letter[Any], parent: "Channel[Any]") -> "Channel[Any]":
+    name = letter.headers.get(reserved.DEAD_ORIGIN, parent.name)
+    return parent if name == parent.name else parent.client.channel(name, None, parent.letter)
+
+
+def _ask(capability: str, channel: "Channel[Any]", call: Callable[[Session, float], R]) -> list[R]:
+    channel.check_open()
+    if not channel.capabilities[capability]:
+        raise unsupported(channel, capability)
+    return channel.client.ask_hosts(call, channel.deadline())
+
+
+def _peeked(channel: "Channel[Any]", raw: Delivery) -> Letter[Any]:
+    delivery, invalid = channel.decode(raw)
+    return channel.letter(channel, None, raw, delivery, invalid)
+
+
+def _sum(counts: list[int | None]) -> int | None:
+    """The sum, or unknown when one of them is."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None

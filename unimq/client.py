@@ -1,0 +1,292 @@
+"""The client: the connections of one URL, and the queues that share them."""
+
+import math
+import time
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
+
+import msgspec
+
+from unimq import registry
+from unimq.capabilities import Capabilities
+from unimq.channel import DEAD_SUFFIX, Channel
+from unimq.codec import codec_for
+from unimq.driver import Session
+from unimq.errors import Closed, InvalidArgument, Unsupported
+from unimq.hooks import Hooks
+from unimq.message import Message
+from unimq.options import Settings, seconds
+from unimq.pool import Pool
+from unimq.queue import Queue
+from unimq.receiver import Cancellation, fetch, hand_over
+from unimq.scheduler import Scheduler
+from unimq.url import URL
+
+if TYPE_CHECKING:
+    from unimq.message import Letter
+    from unimq.pool import Credentials
+
+__all__ = ["Client", "Pong", "connect"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Pong(msgspec.Struct, frozen=True):
+    """The answer to a ping."""
+
+    server: str
+    """The server's name and version, as it tells them."""
+    latency: float
+    """Seconds that the round trip took, without connecting."""
+
+
+class Client:
+    """The connections of one URL. Safe to share between threads; lazy: it connects when it is first used."""
+
+    def __init__(
+        self,
+        url: "str | URL | None" = None,
+        *,
+        require: Iterable[str] = (),
+        credentials: "Credentials | None" = None,
+        hooks: Hooks | None = None,
+    ) -> None:
+        """Check the URL, its options and what is required. No I/O.
+
+        Args:
+            url: The connection URL; `None` reads the environment variable `UNIMQ_URL`.
+            require: What must hold, e.g. `{"delay", "at-least-once"}`; checked again with each connection.
+            credentials: Called before each connection is made; returns the user and the password to use.
+            hooks: Functions that are told about connections, sends, receives and settlements.
+
+        Raises:
+            InvalidURL, DriverMissing: the URL cannot be used, or its client library is not installed.
+            InvalidArgument, Unsupported: a requirement nobody knows, or one that does not hold.
+        """
+        self.url = URL.parse(url)
+        self.driver = registry.driver(self.url.scheme)
+        registry.require_library(self.driver)
+        self.settings = Settings.read(self.url, self.driver.options)
+        self.where = str(self.url)
+        """The masked URL, for texts."""
+        self.hooks = hooks or Hooks()
+        self._require = self.settings.require | _names(require)
+        self._capabilities = self._demand(self.driver.capabilities(self.url).emulating(self.settings.emulate))
+        self.scheduler = Scheduler(f"unimq {self.driver.name} scheduler")
+        self.pool = Pool(
+            self.driver,
+            self.url,
+            max_sessions=self.settings.max_sessions,
+            connect_timeout=self.settings.connect_timeout,
+            hooks=self.hooks,
+            credentials=credentials,
+        )
+        self.pool.checks(self._meet)
+        self._channels: weakref.WeakSet[Channel[Any]] = weakref.WeakSet()
+        self._dead_clients: dict[str, Client] = {}
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the backend can do: declared for the URL, and after the first connection what the server proved."""
+        return self._capabilities
+
+    # Queues
+
+    @overload
+    def queue(
+        self,
+        name: str | None = None,
+        *,
+        type: None = None,
+        codec: str | None = None,
+        lease: float | timedelta | None = None,
+        max_deliveries: int | None = None,
+    ) -> Queue[Any]: ...
+    @overload
+    def queue(
+        self,
+        name: str | None = None,
+        *,
+        type: type[T],
+        codec: str | None = None,
+        lease: float | timedelta | None = None,
+        max_deliveries: int | None = None,
+    ) -> Queue[T]: ...
+    def queue(
+        self,
+        name: str | None = None,
+        *,
+        type: Any = None,  # noqa: A002 - as in Queue
+        codec: str | None = None,
+        lease: float | timedelta | None = None,
+        max_deliveries: int | None = None,
+    ) -> Queue[Any]:
+        """The queue of that name (default: the URL's) on these connections; the arguments are those of `Queue`.
+
+        Raises:
+            InvalidName, InvalidArgument, Unsupported: as `Queue`.
+        """
+        return Queue._of(self.channel(name, type, Message, codec=codec, lease=lease, max_deliveries=max_deliveries))
+
+    def queues(self) -> list[str]:
+        """The names of the queues that exist, sorted.
+
+        Raises:
+            Unsupported: the backend cannot list them.
+        """
+        self.check_open()
+        if not self.capabilities.queues:
+            note = self.capabilities.queues.note
+            msg = f"queues is absent on {self.where}{f' ({note})' if note else ''}; choose a backend that has it"
+            raise Unsupported(msg)
+        each = self.ask_hosts(lambda session, deadline: session.queues(deadline), self._deadline())
+        return sorted({name for names in each for name in names})
+
+    def get(self, queues: Sequence[Queue[Any]], timeout: float | timedelta | None = None) -> Message[Any]:
+        """The next message of any of `queues`, which are this client's; `message.queue` tells which. As `Queue.get`.
+
+        Raises:
+            InvalidArgument: there is none, one is another client's, or their leases differ.
+            Empty: no message came in time.
+        """
+        return cast("Message[Any]", self.get_any([queue._channel for queue in queues], timeout))
+
+    def get_any(
+        self,
+        channels: "Sequence[Channel[Any]]",
+        timeout: float | timedelta | None,
+        cancellation: Cancellation | None = None,
+    ) -> "Letter[Any]":
+        """For unimq's own use: what `get` does, for both faces."""
+        if not channels or any(channel.client is not self for channel in channels):
+            msg = f"queues={[channel.name for channel in channels]}: must be one or more queues of this client"
+            raise InvalidArgument(msg)
+        if len({channel.settings.lease for channel in channels}) > 1:
+            msg = f"queues={[channel.name for channel in channels]}: must have the same lease to be waited for together"
+            raise InvalidArgument(msg)
+        until = math.inf if timeout is None else time.monotonic() + seconds(timeout, "timeout")
+        by_name = {channel.name: channel for channel in channels}
+        while True:
+            for channel in channels:
+                channel.check_open()
+            for letter in fetch(by_name, 1, until, cancellation):
+                if hand_over(letter):
+                    return letter
+
+    # The connection
+
+    def ping(self) -> Pong:
+        """Prove by a round trip that the server answers; its name, version and latency.
+
+        Raises:
+            ConnectError, AuthenticationFailed, Timeout: it does not.
+        """
+        self.check_open()
+
+        def timed(session: Session, deadline: float) -> Pong:
+            start = time.perf_counter()
+            server = session.ping(deadline)
+            return Pong(server, time.perf_counter() - start)
+
+        return self.ask_hosts(timed, self._deadline())[0]
+
+    def close(self) -> None:
+        """Close every connection and end every thread; unhandled messages are given back. Idempotent."""
+        for channel in list(self._channels):
+            channel.close()
+        self.scheduler.close()
+        self.pool.close()
+        for client in self._dead_clients.values():
+            client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.where}>"
+
+    # For the other parts of unimq
+
+    def channel(self, name: str | None, type_: Any, letter: "type[Letter[Any]]", **options: Any) -> Channel[Any]:
+        """What a queue of either face is made of."""
+        self.check_open()
+        settings = self.settings.but(**{key: value for key, value in options.items() if value is not None})
+        if name is None:
+            name = self.url.queue_name(path_is_queue=self.driver.path_is_queue)
+            if name is None:
+                msg = f"no queue is named for {self.where}: add ?queue=jobs to the URL, or give a name in the call"
+                raise InvalidArgument(msg)
+        channel: Channel[Any] = Channel(self, name, settings, codec_for(settings.codec, type_), letter=letter)
+        self._channels.add(channel)
+        return channel
+
+    def dead_channel(self, parent: Channel[T]) -> Channel[T]:
+        """The dead-letter channel of `parent`: its sibling, or what `?dead=` names."""
+        target = parent.settings.dead or parent.name + DEAD_SUFFIX
+        client, name = self, target
+        if "://" in target:
+            client = self._dead_clients.setdefault(target, Client(target, hooks=self.hooks))
+            name = client.url.queue_name(path_is_queue=client.driver.path_is_queue) or parent.name + DEAD_SUFFIX
+        settings = client.settings.but(codec=parent.settings.codec, lease=parent.settings.lease)
+        channel = Channel(client, name, settings, parent.codec, letter=parent.letter, is_dead=True)
+        client._channels.add(channel)
+        return channel
+
+    def ask_hosts(self, call: Callable[[Session, float], R], deadline: float) -> list[R]:
+        """What every host answers, in the order of the URL."""
+        answers: list[R] = []
+        for host in self.pool.hosts:
+            with self.pool.borrow(host, deadline) as session:
+                answers.append(call(session, deadline))
+        return answers
+
+    def check_open(self) -> None:
+        """Refuse the use of what was closed."""
+        if self.pool.closed:
+            msg = f"{self.where} was closed: make a new one"
+            raise Closed(msg)
+
+    def _deadline(self) -> float:
+        return time.monotonic() + self.settings.timeout
+
+    def _demand(self, capabilities: Capabilities) -> Capabilities:
+        capabilities.require(self._require, self.where)
+        return capabilities
+
+    def _meet(self, session: Session) -> Capabilities:
+        """What to go by after a server was met: what is absent on one host is absent."""
+        proved = session.capabilities.emulating(self.settings.emulate)
+        known = self._capabilities
+        lost: dict[str, Any] = {name: known[name] for name in proved.exceeding(known)}
+        proved = replace(proved, **lost)
+        if proved != known:
+            self._capabilities = self._demand(proved)
+        return self.capabilities
+
+
+def connect(
+    url: "str | URL | None" = None,
+    *,
+    require: Iterable[str] = (),
+    credentials: "Credentials | None" = None,
+    hooks: Hooks | None = None,
+) -> Client:
+    """A `Client` for `url`, for more than one queue on the same connections. No I/O; arguments as `Client`."""
+    return Client(url, require=require, credentials=credentials, hooks=hooks)
+
+
+def _names(require: Iterable[str]) -> frozenset[str]:
+    if isinstance(require, str):
+        msg = f"require={require!r}: must be a collection of names, e.g. {{{require!r}}}"
+        raise InvalidArgument(msg)
+    return frozenset(require)
