@@ -1,11 +1,121 @@
-"""One queue over many message backends, chosen by a connection URL.
+"""One `Queue` over many message backends, chosen by a connection URL.
 
-    from unimq import Queue
+```python
+import unimq
 
-    with Queue("sqlite:///jobs.db?queue=hello") as queue:
-        queue.put({"greet": "world"})
-        with queue.get(timeout=5) as message:
-            print(message.body)
+with unimq.Queue("sqlite:///jobs.db?queue=mail") as queue:
+    queue.put({"to": "ada@example.org"})
+    with queue.get(timeout=5) as message:
+        print(message.body)
+```
+
+`Queue` and `Client` are synchronous, `AsyncQueue` and `AsyncClient` their twins for asyncio. Errors are in one tree,
+`unimq.errors`; what a backend can do is data, `unimq.capabilities`; a new backend implements `unimq.driver`.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unimq.aio import AsyncClient, AsyncDeadLetterQueue, AsyncMessage, AsyncQueue
+    from unimq.capabilities import Capabilities, Capability
+    from unimq.client import Client, Pong, connect
+    from unimq.driver import Stats
+    from unimq.errors import (
+        AlreadySettled,
+        AuthenticationFailed,
+        BatchError,
+        Closed,
+        ConnectError,
+        ConnectionLost,
+        DriverMissing,
+        Empty,
+        Full,
+        InvalidArgument,
+        InvalidMessage,
+        InvalidName,
+        InvalidURL,
+        LeaseLost,
+        ProtocolError,
+        ServerError,
+        StorageError,
+        Timeout,
+        TooLarge,
+        TooManyInFlight,
+        UnimqError,
+        Unsupported,
+    )
+    from unimq.hooks import ConnectionEvent, Hooks
+    from unimq.message import Message, Receipt
+    from unimq.queue import DeadLetterQueue, Queue
+    from unimq.url import URL
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "URL",
+    "AlreadySettled",
+    "AsyncClient",
+    "AsyncDeadLetterQueue",
+    "AsyncMessage",
+    "AsyncQueue",
+    "AuthenticationFailed",
+    "BatchError",
+    "Capabilities",
+    "Capability",
+    "Client",
+    "Closed",
+    "ConnectError",
+    "ConnectionEvent",
+    "ConnectionLost",
+    "DeadLetterQueue",
+    "DriverMissing",
+    "Empty",
+    "Full",
+    "Hooks",
+    "InvalidArgument",
+    "InvalidMessage",
+    "InvalidName",
+    "InvalidURL",
+    "LeaseLost",
+    "Message",
+    "Pong",
+    "ProtocolError",
+    "Queue",
+    "Receipt",
+    "ServerError",
+    "Stats",
+    "StorageError",
+    "Timeout",
+    "TooLarge",
+    "TooManyInFlight",
+    "UnimqError",
+    "Unsupported",
+    "connect",
+]
+
+_ELSEWHERE = {
+    **dict.fromkeys(("AsyncClient", "AsyncDeadLetterQueue", "AsyncMessage", "AsyncQueue"), "unimq.aio"),
+    **dict.fromkeys(("Capabilities", "Capability"), "unimq.capabilities"),
+    **dict.fromkeys(("Client", "Pong", "connect"), "unimq.client"),
+    **dict.fromkeys(("ConnectionEvent", "Hooks"), "unimq.hooks"),
+    **dict.fromkeys(("DeadLetterQueue", "Queue"), "unimq.queue"),
+    **dict.fromkeys(("Message", "Receipt"), "unimq.message"),
+    "Stats": "unimq.driver",
+    "URL": "unimq.url",
+}
+"""Where the public names live; what is not here is an error. They are imported when they are first used: asyncio alone
+takes as long as everything else."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        msg = f"module 'unimq' has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(importlib.import_module(_ELSEWHERE.get(name, "unimq.errors")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

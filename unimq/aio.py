@@ -521,6 +521,7 @@ def _in_thread(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> "asyn
     """Run `call` in a thread of its own: it may wait long, or end the threads of the client."""
     loop = asyncio.get_running_loop()
     result: Future[R] = Future()
+    result.set_running_or_notify_cancel()  # from here on it cannot be cancelled, only left alone
 
     def run() -> None:
         try:
