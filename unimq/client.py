@@ -78,14 +78,7 @@ class Client:
         self._require = self.settings.require | _names(require)
         self._capabilities = self._demand(self.driver.capabilities(self.url).emulating(self.settings.emulate))
         self.scheduler = Scheduler(f"unimq {self.driver.name} scheduler")
-        self.pool = Pool(
-            self.driver,
-            self.url,
-            max_sessions=self.settings.max_sessions,
-            connect_timeout=self.settings.connect_timeout,
-            hooks=self.hooks,
-            credentials=credentials,
-        )
+        self.pool = Pool(self.driver, self.url, self.settings, self.hooks, credentials)
         self.pool.checks(self._meet)
         self._channels: weakref.WeakSet[Channel[Any]] = weakref.WeakSet()
         self._dead_clients: dict[str, Client] = {}

@@ -115,8 +115,8 @@ class Session(Protocol):
     """
     settling: Settling
 
-    def send(self, queue: str, messages: Sequence[Outgoing], deadline: float) -> Sequence[str | None | UnimqError]:
-        """Store `messages` in this order; the outcome of each is the server's id, `None` where it gives none, or an error.
+    def send(self, queue: str, messages: Sequence[Outgoing], deadline: float) -> Sequence[str | UnimqError | None]:
+        """Store `messages` in this order; the outcome of each is the server's id (`None` where it gives none) or an error.
 
         Must pipeline where the protocol can. A member's error says by `in_doubt` whether it may be stored. When the
         connection breaks half-way, the certain outcomes are returned, the rest as `ConnectionLost`: `in_doubt` for
@@ -134,7 +134,7 @@ class Session(Protocol):
         ...
 
     def ack(self, deliveries: Sequence[Delivery], deadline: float) -> Sequence[UnimqError | None]:
-        """Remove delivered messages for good. The outcome of a lease that was lost is `LeaseLost`, where the server tells."""
+        """Remove delivered messages for good. The outcome for a lost lease is `LeaseLost`, where the server tells."""
         ...
 
     def release(self, deliveries: Sequence[Delivery], delay: float, deadline: float) -> Sequence[UnimqError | None]:

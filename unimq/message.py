@@ -19,7 +19,7 @@ from unimq.errors import InvalidArgument, InvalidMessage, UnimqError
 
 if TYPE_CHECKING:
     from unimq.channel import Channel
-    from unimq.pool import Link
+    from unimq.links import Link
 
 __all__ = ["Letter", "Message", "Receipt"]
 

@@ -19,118 +19,25 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, Final
 
 from unimq.capabilities import Capabilities
-from unimq.driver import Delivery, Driver, Session
-from unimq.errors import (
-    Closed,
-    ConnectionLost,
-    LeaseLost,
-    ProtocolError,
-    Timeout,
-    TooManyInFlight,
-    UnimqError,
-)
+from unimq.driver import Driver, Session
+from unimq.errors import Closed, ConnectionLost, LeaseLost, Timeout, TooManyInFlight, UnimqError
 from unimq.hooks import ConnectionEvent, Hooks
+from unimq.links import Host, Link, Receiving
+from unimq.options import Settings
 from unimq.url import URL
 
-__all__ = ["Credentials", "Host", "Link", "Pool", "ends_session"]
+__all__ = ["Credentials", "Pool"]
 
 Credentials = Callable[[], tuple[str, str]]
 """Called before each connection is made; returns the user and the password to use."""
 
-_BACKOFF_FIRST: Final = 0.05
-_BACKOFF_MOST: Final = 5.0
 _CONNECT_LEAST: Final = 1.0
 """Seconds that a connect may take even when its call has less left: a poll (timeout 0) must be able to connect."""
 _inherited: "list[Link]" = []
 """Sessions of a parent process: kept so that nothing closes them in the child, not even the garbage collector."""
-
-
-def ends_session(error: BaseException) -> bool:
-    """Whether a session that was left with `error` may not be used again: all but an orderly refusal."""
-    return not isinstance(error, UnimqError) or isinstance(error, (ConnectionLost, Timeout, ProtocolError))
-
-
-class Host:
-    """One server of a URL, and how it has been behaving."""
-
-    def __init__(self, url: URL) -> None:
-        self.url = url
-        self.label = str(url)
-        self.failures = 0
-        self.retry_at = 0.0
-
-    def failed(self) -> None:
-        """Leave it out for a while: 50 ms doubled by each failure up to 5 s, with a jitter of 10 %."""
-        pause = min(_BACKOFF_MOST, _BACKOFF_FIRST * 2 ** min(self.failures, 10))
-        self.failures += 1
-        self.retry_at = time.monotonic() + pause * random.uniform(0.9, 1.1)  # noqa: S311 - jitter is no secret
-
-    def works(self) -> None:
-        """Take it back."""
-        self.failures = 0
-        self.retry_at = 0.0
-
-
-class Link:
-    """One pooled session. As a context manager it lends the session and takes it back, or drops it when it broke."""
-
-    __slots__ = ("alive", "capabilities", "held", "host", "lock", "pool", "receive_lock", "session", "settling")
-
-    def __init__(self, pool: "Pool", host: Host, session: Session, capabilities: Capabilities) -> None:
-        self.pool = pool
-        self.host = host
-        self.session = session
-        self.capabilities = capabilities
-        """What the client adopted when this session was opened."""
-        self.settling = session.settling
-        self.alive = True
-        self.held: dict[Any, Delivery] = {}
-        """By token, what is unsettled; a newer delivery with the same token makes older handles stale. Empty where
-        every session settles: there the server tells what is stale."""
-        self.lock = threading.Lock()
-        self.receive_lock = threading.Lock() if self.settling == "duplex" else self.lock
-
-    def __enter__(self) -> Session:
-        return self.session
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is not None and ends_session(error):
-            self.pool.discard(self, error)
-        self.lock.release()
-        if self.pool.waiters:
-            self.pool.wake()
-
-
-class Receiving:
-    """Lends a link for a receive: on a duplex session that leaves it free for everything else."""
-
-    __slots__ = ("link", "waits")
-
-    def __init__(self, link: Link, *, waits: bool) -> None:
-        self.link = link
-        self.waits = waits
-        """Whether the receive may wait; otherwise it only polls."""
-
-    def __enter__(self) -> Session:
-        return self.link.session
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        link, pool = self.link, self.link.pool
-        if error is not None and ends_session(error):
-            pool.discard(link, error)
-        link.receive_lock.release()
-        if self.waits:
-            pool.stopped_waiting(link)
-        elif pool.waiters:
-            pool.wake()
 
 
 class Pool:
@@ -140,17 +47,15 @@ class Pool:
         self,
         driver: Driver,
         url: URL,
-        *,
-        max_sessions: int,
-        connect_timeout: float,
+        settings: Settings,
         hooks: Hooks,
-        credentials: Credentials | None,
+        credentials: Credentials | None = None,
     ) -> None:
         self.driver = driver
         self.hosts = [Host(url.with_host(host)) for host in url.hosts] or [Host(url)]
         self._turn = random.randrange(len(self.hosts))  # noqa: S311 - spreads many clients over the hosts
-        self._max_sessions = max_sessions
-        self._connect_timeout = connect_timeout
+        self._max_sessions = settings.max_sessions
+        self._connect_timeout = settings.connect_timeout
         self._hooks = hooks
         self._credentials = credentials
         self._check: Callable[[Session], Capabilities] = lambda session: session.capabilities
@@ -168,7 +73,7 @@ class Pool:
         self.closed = False
 
     def checks(self, check: Callable[[Session], Capabilities]) -> None:
-        """Call `check` with each new session before it is used, for what to go by; it raises when that is too little."""
+        """Ask `check` what to go by with each new session before it is used; it raises when that is too little."""
         self._check = check
 
     # Hosts
@@ -191,9 +96,9 @@ class Pool:
     def borrow(self, host: Host, deadline: float) -> Link:
         """A link for anything but a receive. Use it in a `with` statement."""
         for link in self.links:
-            if link.host is host and _take(link):
+            if link.host is host and link.take():
                 return link
-        return self._open_or_wait(host, deadline, _take)
+        return self._open_or_wait(host, deadline, Link.take)
 
     def borrow_receiver(self, host: Host, deadline: float, *, waits: bool) -> Receiving:
         """A link for a receive. One that `waits` gets a session that may wait, opening one where that is needed.
@@ -205,9 +110,9 @@ class Pool:
         """
         if not waits:
             for link in self.links:
-                if link.host is host and _take_receiver(link):
+                if link.host is host and link.take_receiver():
                     return Receiving(link, waits=False)
-            return Receiving(self._open_or_wait(host, deadline, _take_receiver), waits=False)
+            return Receiving(self._open_or_wait(host, deadline, Link.take_receiver), waits=False)
         take = self._take_to_wait
         for link in self.links:
             if link.host is host and take(link):
@@ -230,13 +135,13 @@ class Pool:
 
     def _take_to_wait(self, link: Link) -> bool:
         if link.settling == "duplex":
-            return _take_receiver(link)
+            return link.take_receiver()
         with self._condition:
             # One session is left to puts and settlements, or a crowd of waiting gets would shut them out for ever.
-            if self._waiting >= max(1, self._max_sessions - 1) or not _take_receiver(link):
+            if self._waiting >= max(1, self._max_sessions - 1) or not link.take_receiver():
                 return False
-            _drop_ended(link)
-            if may_wait(link):
+            link.drop_ended()
+            if link.may_wait:
                 self._waiting += 1
                 return True
             link.receive_lock.release()
@@ -259,9 +164,7 @@ class Pool:
         with self._condition:
             self._condition.notify_all()
 
-    def _open_or_wait(
-        self, host: Host, deadline: float, take: Callable[[Link], bool], *, waits: bool = False
-    ) -> Link:
+    def _open_or_wait(self, host: Host, deadline: float, take: Callable[[Link], bool], *, waits: bool = False) -> Link:
         while True:
             with self._condition:
                 if self.closed:
@@ -296,7 +199,7 @@ class Pool:
                 return link
 
     def _wait_for_a_link(self, host: Host, deadline: float, *, waits: bool) -> None:
-        if waits and not self._opening and not any(may_wait(link) for link in self.links):
+        if waits and not self._opening and not any(link.may_wait for link in self.links):
             msg = (
                 f"{host.label}: all {self._max_sessions} sessions hold unsettled messages; "
                 "settle some, or raise ?max_sessions="
@@ -373,37 +276,6 @@ class Pool:
             self._hooks.connection(ConnectionEvent(host.label, state, error))
 
 
-def may_wait(link: Link) -> bool:
-    """Whether a receive on this link may wait: not when settling what it holds would stand behind that."""
-    return link.settling != "same-session" or not link.held
-
-
-def _take(link: Link) -> bool:
-    """Lend it for anything but a receive, if it is free."""
-    return _acquire(link, link.lock)
-
-
-def _take_receiver(link: Link) -> bool:
-    """Lend it for a receive, if no other receive runs on it."""
-    return _acquire(link, link.receive_lock)
-
-
-def _drop_ended(link: Link) -> None:
-    """Forget what the server has taken back by now, for the one who holds the link."""
-    now = time.monotonic()
-    for token in [t for t, d in link.held.items() if d.lease_until is not None and d.lease_until <= now]:
-        del link.held[token]
-
-
-def _acquire(link: Link, lock: threading.Lock) -> bool:
-    if not lock.acquire(blocking=False):
-        return False
-    if link.alive:
-        return True
-    lock.release()
-    return False
-
-
 def _stable_hash(key: str) -> int:
     from zlib import crc32  # noqa: PLC0415 - only where hosts are chosen by key
 
@@ -415,9 +287,8 @@ _pools: "weakref.WeakSet[Pool]" = weakref.WeakSet()
 
 def _forget_all() -> None:
     for pool in list(_pools):
-        pool._forget()  # noqa: SLF001 - the fork handler is the pool's own
+        pool._forget()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
     os.register_at_fork(after_in_child=_forget_all)
-

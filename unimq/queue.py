@@ -27,6 +27,7 @@ __all__ = ["DeadLetterQueue", "Queue"]
 
 T = TypeVar("T")
 
+
 class Queue(Generic[T]):
     """One queue. Safe to share between threads; lazy: it connects when it is first used.
 
@@ -229,9 +230,7 @@ class Queue(Generic[T]):
         letters = self._channel.receiver.get_many(count(limit, "limit"), timeout_seconds(timeout))
         return cast("list[Message[T]]", letters)
 
-    def consume(
-        self, *, prefetch: int | None = None, timeout: float | timedelta | None = None
-    ) -> Iterator[Message[T]]:
+    def consume(self, *, prefetch: int | None = None, timeout: float | timedelta | None = None) -> Iterator[Message[T]]:
         """Messages one after the other, for ever, or until none came for `timeout` seconds.
 
         It fetches up to `prefetch` (1 to 10000; `?prefetch=`, 10) messages at a time; what was fetched and not handed

@@ -5,6 +5,7 @@ ended meanwhile makes it somebody else's, what has expired is removed, what was 
 (`?invalid=reject`) goes to the dead-letter queue.
 """
 
+import contextlib
 import math
 import threading
 import time
@@ -14,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from unimq.driver import Delivery, Session
 from unimq.errors import ConnectError, ConnectionLost, Empty, InvalidMessage, LeaseLost, Timeout, UnimqError
+from unimq.links import Host, Link
 from unimq.message import Letter
-from unimq.pool import Host, Link, Pool
 
 if TYPE_CHECKING:
     from unimq.channel import Channel
@@ -47,9 +48,14 @@ class Cancellation:
         if session is not None:
             session.interrupt()
 
-    def waits_on(self, session: Session | None) -> None:
-        """What to interrupt."""
+    @contextlib.contextmanager
+    def waiting_on(self, session: Session) -> Iterator[None]:
+        """Interrupt `session` when it is cancelled meanwhile."""
         self._session = session
+        try:
+            yield
+        finally:
+            self._session = None
 
 
 class Receiver(Generic[T]):
@@ -140,6 +146,60 @@ class Receiver(Generic[T]):
         return ready
 
 
+class _Request:
+    """What is asked of the hosts."""
+
+    __slots__ = ("cancellation", "channels", "lease", "limit", "pool", "until")
+
+    def __init__(
+        self, channels: "Mapping[str, Channel[Any]]", limit: int, until: float, cancellation: Cancellation | None
+    ) -> None:
+        first = next(iter(channels.values()))
+        self.pool = first.pool
+        self.lease = first.settings.lease
+        self.channels = channels
+        self.limit = limit
+        self.until = until
+        self.cancellation = cancellation
+
+    def ask_hosts(self) -> list[Letter[Any]]:
+        """One round: a single host may be waited for until the end, several are polled and then waited for in turn."""
+        hosts = self.pool.order()
+        if len(hosts) == 1:
+            return self._ask(hosts[0], self.until)
+        error: UnimqError | None = None
+        reached = False
+        for turn in (0.0, _TURN):
+            for host in hosts:
+                try:
+                    letters = self._ask(host, min(self.until, time.monotonic() + turn))
+                except (ConnectError, ConnectionLost) as failed:
+                    error = failed
+                    continue
+                reached = True
+                if letters:
+                    return letters
+            if time.monotonic() >= self.until:
+                break
+        if error is not None and not reached:
+            raise error
+        return []
+
+    def _ask(self, host: Host, until: float) -> list[Letter[Any]]:
+        receiving = self.pool.borrow_receiver(host, until, waits=until > time.monotonic())
+        link, cancellation = receiving.link, self.cancellation
+        with receiving as session:
+            if cancellation is None:
+                deliveries = session.receive(list(self.channels), self.limit, self.lease, until)
+            else:
+                with cancellation.waiting_on(session):
+                    now = 0.0 if cancellation.cancelled else until
+                    deliveries = session.receive(list(self.channels), self.limit, self.lease, now)
+            if deliveries and link.settling != "any-session":
+                link.held.update((delivery.token, delivery) for delivery in deliveries)
+        return [_letter(self.channels[delivery.queue], link, delivery) for delivery in deliveries]
+
+
 def fetch(
     channels: "Mapping[str, Channel[Any]]", limit: int, until: float, cancellation: Cancellation | None = None
 ) -> list[Letter[Any]]:
@@ -150,11 +210,12 @@ def fetch(
     """
     channel = next(iter(channels.values()))
     pool = channel.pool
+    request = _Request(channels, limit, until, cancellation)
     give_up = time.monotonic() + channel.settings.connect_timeout
     pause = _RETRY_LEAST
     while True:
         try:
-            letters = _ask_hosts(pool, channels, limit, until, cancellation)
+            letters = request.ask_hosts()
         except (ConnectError, ConnectionLost):
             channel.check_open()
             now = time.monotonic()
@@ -173,61 +234,6 @@ def fetch(
             channel.check_open()
 
 
-def _ask_hosts(
-    pool: Pool,
-    channels: "Mapping[str, Channel[Any]]",
-    limit: int,
-    until: float,
-    cancellation: Cancellation | None,
-) -> list[Letter[Any]]:
-    """One round: a single host may be waited for until the end, several are polled and then waited for in turn."""
-    hosts = pool.order()
-    if len(hosts) == 1:
-        return _receive(pool, hosts[0], channels, limit, until, cancellation)
-    error: UnimqError | None = None
-    reached = False
-    for turn in (0.0, _TURN):
-        for host in hosts:
-            try:
-                letters = _receive(pool, host, channels, limit, min(until, time.monotonic() + turn), None)
-            except (ConnectError, ConnectionLost) as failed:
-                error = failed
-                continue
-            reached = True
-            if letters:
-                return letters
-        if time.monotonic() >= until:
-            break
-    if error is not None and not reached:
-        raise error
-    return []
-
-
-def _receive(
-    pool: Pool,
-    host: Host,
-    channels: "Mapping[str, Channel[Any]]",
-    limit: int,
-    until: float,
-    cancellation: Cancellation | None,
-) -> list[Letter[Any]]:
-    lease = next(iter(channels.values())).settings.lease
-    receiving = pool.borrow_receiver(host, until, waits=until > time.monotonic())
-    link = receiving.link
-    with receiving as session:
-        if cancellation is None:
-            deliveries = session.receive(list(channels), limit, lease, until)
-        else:
-            cancellation.waits_on(session)
-            try:
-                deliveries = [] if cancellation.cancelled else session.receive(list(channels), limit, lease, until)
-            finally:
-                cancellation.waits_on(None)
-        if deliveries and link.settling != "any-session":
-            link.held.update((delivery.token, delivery) for delivery in deliveries)
-    return [_letter(channels[delivery.queue], link, delivery) for delivery in deliveries]
-
-
 def _letter(channel: "Channel[Any]", link: Link, raw: Delivery) -> Letter[Any]:
     delivery, invalid = channel.decode(raw)
     letter = channel.letter(channel, link, raw, delivery, invalid)
@@ -244,12 +250,9 @@ def hand_over_is_local(letter: Letter[Any]) -> bool:
 
 def hand_over(letter: Letter[Any]) -> bool:
     """Whether the application may have it now; if not, it is dealt with here."""
-    channel, delivery, link = letter._channel, letter._delivery, letter._link
-    if link is None or letter.settled or not (link.alive or link.settling == "any-session"):
+    if not _is_ours(letter):
         return False
-    if letter.lease_until is not None and letter.lease_until <= time.monotonic():
-        return False
-    settings = channel.settings
+    channel, delivery, settings = letter._channel, letter._delivery, letter._channel.settings
     try:
         if delivery.expires_at is not None and delivery.expires_at <= time.time():
             channel.settler.ack(letter)
@@ -264,6 +267,14 @@ def hand_over(letter: Letter[Any]) -> bool:
     if channel.hooks.receive is not None:
         channel.hooks.receive(letter)
     return True
+
+
+def _is_ours(letter: Letter[Any]) -> bool:
+    """Whether its connection and lease still hold."""
+    link, until = letter._link, letter.lease_until
+    if link is None or letter.settled or not (link.alive or link.settling == "any-session"):
+        return False
+    return until is None or until > time.monotonic()
 
 
 def _decodes(letter: Letter[Any]) -> bool:

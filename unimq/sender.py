@@ -12,9 +12,9 @@ from unimq.capabilities import Capabilities
 from unimq.driver import Outgoing
 from unimq.envelope import check_headers
 from unimq.errors import BatchError, ConnectError, ConnectionLost, InvalidArgument, TooLarge, UnimqError, Unsupported
+from unimq.links import Host, ends_session
 from unimq.message import Receipt
 from unimq.options import seconds
-from unimq.pool import Host, ends_session
 
 if TYPE_CHECKING:
     from unimq.channel import Channel
@@ -36,7 +36,7 @@ class Sender(Generic[T]):
     def __init__(self, channel: "Channel[T]") -> None:
         self._channel = channel
 
-    def build(  # noqa: PLR0913 - the arguments of a put
+    def build(  # noqa: PLR0913, PLR0917 - the arguments of a put
         self,
         body: T,
         headers: Mapping[str, str] | None = None,
@@ -61,7 +61,7 @@ class Sender(Generic[T]):
     def _with_lease(self, message: Outgoing) -> Outgoing:
         return msgspec.structs.replace(message, lease=self._channel.settings.lease)
 
-    def _with_metadata(  # noqa: PLR0913
+    def _with_metadata(  # noqa: PLR0913, PLR0917
         self,
         raw: bytes,
         headers: Mapping[str, str] | None,
@@ -119,9 +119,7 @@ class Sender(Generic[T]):
             raise outcome
         return outcome
 
-    def send(
-        self, messages: Sequence[Outgoing], key: str | None, deadline: float
-    ) -> "list[Receipt | UnimqError]":
+    def send(self, messages: Sequence[Outgoing], key: str | None, deadline: float) -> "list[Receipt | UnimqError]":
         """Send built messages in one exchange with one host; the outcome of each, in order.
 
         A host that cannot be reached, or an idle connection that turns out dead before anything was sent, is passed

@@ -17,9 +17,9 @@ from unimq import headers as reserved
 from unimq.driver import Delivery, Outgoing, Session
 from unimq.errors import AlreadySettled, BatchError, InvalidArgument, LeaseLost, TooLarge, UnimqError
 from unimq.hooks import Outcome
+from unimq.links import Link, ends_session
 from unimq.message import Letter
 from unimq.options import seconds
-from unimq.pool import Link, ends_session
 from unimq.sender import LONGEST_DURATION, unsupported
 
 if TYPE_CHECKING:
@@ -102,7 +102,9 @@ class Settler(Generic[T]):
             self._with_session(letter, lambda _session, _deadline: None)
             granted = wanted
         else:
-            granted = self._with_session(letter, lambda session, deadline: session.extend(letter._raw, wanted, deadline))
+            granted = self._with_session(
+                letter, lambda session, deadline: session.extend(letter._raw, wanted, deadline)
+            )
         letter.lease_until = time.monotonic() + granted
         return granted
 

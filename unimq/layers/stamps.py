@@ -9,7 +9,7 @@ time where the protocol keeps none.
 import os
 import time
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
@@ -51,35 +51,40 @@ class Stamps:
 
     def encode(self, message: Outgoing) -> Outgoing:
         """Move what the backend does not keep into headers."""
+        stamped = self._stamps(message)
+        if not (stamped or message.headers or self.names_all):
+            return message
+        changes: dict[str, Any] = {}
+        if self.id:
+            stamped[ID] = changes["id"] = message.id or os.urandom(16).hex()
+        if self.enqueued:
+            stamped[ENQUEUED] = f"{message.enqueued_at or time.time():.3f}"
+            changes["enqueued_at"] = None
+        if self.ttl:
+            changes["expires_at"] = None
+        if self.count:
+            changes["delivery_count"] = 0
+        return msgspec.structs.replace(message, headers={**(message.headers or {}), **stamped}, **changes)
+
+    def _stamps(self, message: Outgoing) -> dict[str, str]:
+        """What makes headers necessary."""
         stamped: dict[str, str] = {}
-        changes: dict[str, object] = {}
         if self.id and message.id is not None:
             stamped[ID] = message.id
         if self.ttl and message.expires_at is not None:
             stamped[EXPIRES] = f"{message.expires_at:.3f}"
-            changes["expires_at"] = None
         if self.count and message.delivery_count:
             stamped[COUNT] = str(message.delivery_count)
-            changes["delivery_count"] = 0
         if self.enqueued and message.enqueued_at is not None:
             stamped[ENQUEUED] = f"{message.enqueued_at:.3f}"
-            changes["enqueued_at"] = None
         if self.priority and message.priority != DEFAULT_PRIORITY:
             stamped[PRIORITY] = str(message.priority)
-        if not (stamped or message.headers or self.names_all):
-            return message
-        if self.id and message.id is None:
-            stamped[ID] = changes["id"] = os.urandom(16).hex()
-        if self.enqueued and message.enqueued_at is None:
-            stamped[ENQUEUED] = f"{time.time():.3f}"
-        if not stamped:
-            return message
-        return msgspec.structs.replace(message, headers={**(message.headers or {}), **stamped}, **changes)
+        return stamped
 
     def decode(self, delivery: Delivery) -> Delivery:
         """Bring the stamps back to their places. A count that is layered starts at 1 for a message without a stamp."""
         headers = dict(delivery.headers) if delivery.headers else {}
-        changes: dict[str, object] = {}
+        changes: dict[str, Any] = {}
         if self.id and (own := headers.pop(ID, None)) is not None:
             changes["id"] = own
         if self.ttl and (expires := _number(headers, EXPIRES)) is not None:

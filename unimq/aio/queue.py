@@ -1,107 +1,43 @@
-"""The asyncio faces: `AsyncQueue`, `AsyncClient` and `AsyncMessage`, the same names and meanings, awaited.
-
-They run the same sessions in threads. What each method does is documented once, at its synchronous twin; a test
-compares names, parameters, defaults and documentation.
-"""
+"""The queue for asyncio, and the dead-letter queue beside it."""
 
 import asyncio
 import math
-import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Self, TypeVar, cast, overload
 
 from unimq import admin
+from unimq.aio.message import AsyncMessage
+from unimq.aio.threads import Batcher, Pump, in_thread
+from unimq.aio.twins import twin_of
 from unimq.capabilities import Capabilities
 from unimq.channel import Channel
-from unimq.client import Client, Pong
 from unimq.driver import Outgoing, Stats
 from unimq.errors import Empty, UnimqError
 from unimq.hooks import Hooks
-from unimq.message import Letter, Message, Receipt
+from unimq.message import Letter, Receipt
 from unimq.queue import DeadLetterQueue, Queue, count, timeout_seconds
-from unimq.receiver import Cancellation, hand_over_is_local
+from unimq.receiver import hand_over_is_local
 from unimq.settler import raise_failures
-from unimq.threads import Batcher, Pump
 
 if TYPE_CHECKING:
+    from unimq.aio.client import AsyncClient
+    from unimq.client import Pong
     from unimq.pool import Credentials
     from unimq.url import URL
 
-__all__ = ["AsyncClient", "AsyncDeadLetterQueue", "AsyncMessage", "AsyncQueue"]
+__all__ = ["AsyncDeadLetterQueue", "AsyncQueue"]
 
 T = TypeVar("T")
 P = ParamSpec("P")
 R = TypeVar("R")
-F = TypeVar("F", bound=Callable[..., Any])
 
-_THREADS: Final = 8
-"""Most threads of one client for what is not a waiting get; they start when they are needed."""
 _PUMPED_FROM: Final = 0.05
 """Seconds: a get that waits shorter asks the server itself, so that it sees what is there now."""
-
-
-def _as(twin: Callable[..., Any]) -> Callable[[F], F]:
-    """Take the documentation of the synchronous twin."""
-
-    def document(method: F) -> F:
-        method.__doc__ = twin.__doc__
-        return method
-
-    return document
-
-
-class AsyncMessage(Letter[T]):
-    __doc__ = Message.__doc__
-
-    __slots__ = ()
-
-    @_as(Message.ack)
-    async def ack(self) -> None:
-        await self._face.ack_one(self)
-
-    @_as(Message.nack)
-    async def nack(self, delay: float | timedelta = 0) -> None:
-        await self._face.run(self._channel.settler.nack, self, delay)
-
-    @_as(Message.reject)
-    async def reject(self, reason: str = "rejected") -> None:
-        await self._face.run(self._channel.settler.reject, self, reason)
-
-    @_as(Message.extend)
-    async def extend(self, seconds: float | timedelta | None = None) -> float:
-        return await self._face.run(self._channel.settler.extend, self, seconds)
-
-    @_as(Message.reply)
-    async def reply(self, body: Any, *, headers: Mapping[str, str] | None = None) -> Receipt:
-        name, correlation_id = self._reply_address()
-        queue = self._face.client.queue(name, codec=self._channel.settings.codec)
-        return await queue.put(body, headers=headers, correlation_id=correlation_id)
-
-    async def __aenter__(self) -> "AsyncMessage[T]":
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.settled:
-            return
-        if error is None:
-            await self.ack()
-            return
-        try:
-            await self.nack()
-        except UnimqError as failed:
-            self._note_failure(error, failed)
-
-    @property
-    def _face(self) -> "AsyncQueue[Any]":
-        return cast("AsyncQueue[Any]", self._channel.face)
 
 
 class AsyncQueue(Generic[T]):
@@ -135,7 +71,7 @@ class AsyncQueue(Generic[T]):
         credentials: "Credentials | None" = None,
         hooks: Hooks | None = None,
     ) -> None: ...
-    @_as(Queue.__init__)
+    @twin_of(Queue.__init__)
     def __init__(  # noqa: PLR0913
         self,
         url: "str | URL | None" = None,
@@ -149,6 +85,8 @@ class AsyncQueue(Generic[T]):
         credentials: "Credentials | None" = None,
         hooks: Hooks | None = None,
     ) -> None:
+        from unimq.aio.client import AsyncClient  # noqa: PLC0415 - a client makes queues, so one import comes late
+
         client = AsyncClient(url, require=require, credentials=credentials, hooks=hooks)
         options = {"codec": codec, "lease": lease, "max_deliveries": max_deliveries}
         self._adopt(client, client.sync.channel(name, type, AsyncMessage, **options), owns_client=True)
@@ -171,28 +109,28 @@ class AsyncQueue(Generic[T]):
         client.faces.add(self)
 
     @property
-    @_as(cast("Any", Queue.name).fget)
+    @twin_of(cast("Any", Queue.name).fget)
     def name(self) -> str:
         return self._channel.name
 
     @property
-    @_as(cast("Any", Queue.client).fget)
+    @twin_of(cast("Any", Queue.client).fget)
     def client(self) -> "AsyncClient":
         return self._client
 
     @property
-    @_as(cast("Any", Queue.capabilities).fget)
+    @twin_of(cast("Any", Queue.capabilities).fget)
     def capabilities(self) -> Capabilities:
         return self._channel.capabilities
 
     @property
-    @_as(cast("Any", Queue.dead).fget)
+    @twin_of(cast("Any", Queue.dead).fget)
     def dead(self) -> "AsyncDeadLetterQueue[T]":
         if self._dead is None:
             self._dead = AsyncDeadLetterQueue._of_parent(self._client, self._channel)
         return self._dead
 
-    @_as(Queue.put)
+    @twin_of(Queue.put)
     async def put(  # noqa: PLR0913
         self,
         body: T,
@@ -206,7 +144,7 @@ class AsyncQueue(Generic[T]):
         key: str | None = None,
         reply_to: str | None = None,
         correlation_id: str | None = None,
-        timeout: float | timedelta | None = None,  # noqa: ASYNC109 - the same signature as the twin's
+        timeout: float | timedelta | None = None,
     ) -> Receipt:
         sender = self._channel.sender
         message = sender.build(body, headers, priority, delay, at, ttl, id, reply_to, correlation_id)
@@ -215,7 +153,7 @@ class AsyncQueue(Generic[T]):
             return await self._puts.run(message)
         return await self.run(sender.send_one, message, key, self._channel.deadline(timeout_seconds(timeout)))
 
-    @_as(Queue.put_many)
+    @twin_of(Queue.put_many)
     async def put_many(  # noqa: PLR0913
         self,
         bodies: Iterable[T],
@@ -226,31 +164,31 @@ class AsyncQueue(Generic[T]):
         at: datetime | None = None,
         ttl: float | timedelta | None = None,
         key: str | None = None,
-        timeout: float | timedelta | None = None,  # noqa: ASYNC109
+        timeout: float | timedelta | None = None,
     ) -> list[Receipt]:
         sender = self._channel.sender
         messages = [sender.build(body, headers, priority, delay, at, ttl) for body in bodies]
         return await self.run(sender.send_many, messages, key, self._channel.deadline(timeout_seconds(timeout)))
 
-    @_as(Queue.get)
-    async def get(self, timeout: float | timedelta | None = None) -> AsyncMessage[T]:  # noqa: ASYNC109
+    @twin_of(Queue.get)
+    async def get(self, timeout: float | timedelta | None = None) -> AsyncMessage[T]:
         return (await self._get(1, timeout))[0]
 
-    @_as(Queue.get_many)
+    @twin_of(Queue.get_many)
     async def get_many(
         self,
         limit: int = 100,
         *,
-        timeout: float | timedelta | None = None,  # noqa: ASYNC109
+        timeout: float | timedelta | None = None,
     ) -> list[AsyncMessage[T]]:
         return await self._get(count(limit, "limit"), timeout)
 
-    @_as(Queue.consume)
+    @twin_of(Queue.consume)
     async def consume(
         self,
         *,
         prefetch: int | None = None,
-        timeout: float | timedelta | None = None,  # noqa: ASYNC109
+        timeout: float | timedelta | None = None,
     ) -> AsyncIterator[AsyncMessage[T]]:
         channel = self._channel
         ahead = channel.receiver.ahead(channel.settings.prefetch if prefetch is None else count(prefetch, "prefetch"))
@@ -268,50 +206,50 @@ class AsyncQueue(Generic[T]):
                 if letters:
                     await self.run(channel.receiver.give_back, list(letters))
 
-    @_as(Queue.__iter__)
+    @twin_of(Queue.__iter__)
     def __aiter__(self) -> AsyncIterator[AsyncMessage[T]]:
         return self.consume()
 
-    @_as(Queue.ack)
+    @twin_of(Queue.ack)
     async def ack(self, messages: Iterable[AsyncMessage[T]]) -> None:
         raise_failures("ack", await self.run(self._channel.settler.ack_many, list(messages)))
 
-    @_as(Queue.nack)
+    @twin_of(Queue.nack)
     async def nack(self, messages: Iterable[AsyncMessage[T]], delay: float | timedelta = 0) -> None:
         raise_failures("nack", await self.run(self._channel.settler.nack_many, list(messages), delay))
 
-    @_as(Queue.size)
+    @twin_of(Queue.size)
     async def size(self) -> int:
         return await self.run(admin.size, self._channel)
 
-    @_as(Queue.stats)
+    @twin_of(Queue.stats)
     async def stats(self) -> Stats:
         return await self.run(admin.stats, self._channel)
 
-    @_as(Queue.peek)
+    @twin_of(Queue.peek)
     async def peek(self, limit: int = 1) -> list[AsyncMessage[T]]:
         letters = await self.run(admin.peek, self._channel, count(limit, "limit"))
         return cast("list[AsyncMessage[T]]", letters)
 
-    @_as(Queue.purge)
+    @twin_of(Queue.purge)
     async def purge(self) -> int:
         return await self.run(admin.purge, self._channel)
 
-    @_as(Queue.cancel)
+    @twin_of(Queue.cancel)
     async def cancel(self, id: str) -> bool:  # noqa: A002
         return await self.run(admin.cancel, self._channel, id)
 
-    @_as(Queue.delete)
+    @twin_of(Queue.delete)
     async def delete(self) -> None:
         await self.run(admin.delete, self._channel)
 
-    @_as(Queue.ping)
+    @twin_of(Queue.ping)
     async def ping(self) -> Pong:
         return await self._client.ping()
 
-    @_as(Queue.close)
+    @twin_of(Queue.close)
     async def close(self) -> None:
-        await _in_thread(self.stop)
+        await in_thread(self.stop)
         if self._owns_client:
             await self._client.close()
 
@@ -392,148 +330,7 @@ class AsyncDeadLetterQueue(AsyncQueue[T]):
         queue._parent = parent
         return queue
 
-    @_as(DeadLetterQueue.redrive)
+    @twin_of(DeadLetterQueue.redrive)
     async def redrive(self, limit: int | None = None) -> int:
         most = None if limit is None else count(limit, "limit", most=2**53)
         return await self.run(admin.redrive, self._channel, self._parent, most)
-
-
-class AsyncClient:
-    __doc__ = Client.__doc__
-
-    @_as(Client.__init__)
-    def __init__(
-        self,
-        url: "str | URL | None" = None,
-        *,
-        require: Iterable[str] = (),
-        credentials: "Credentials | None" = None,
-        hooks: Hooks | None = None,
-    ) -> None:
-        self.sync = Client(url, require=require, credentials=credentials, hooks=hooks)
-        """The client whose sessions are used; for unimq's own use."""
-        self.url = self.sync.url
-        self.faces: weakref.WeakSet[AsyncQueue[Any]] = weakref.WeakSet()
-        self._executor: ThreadPoolExecutor | None = None
-
-    @property
-    @_as(cast("Any", Client.capabilities).fget)
-    def capabilities(self) -> Capabilities:
-        return self.sync.capabilities
-
-    @overload
-    def queue(
-        self,
-        name: str | None = None,
-        *,
-        type: None = None,
-        codec: str | None = None,
-        lease: float | timedelta | None = None,
-        max_deliveries: int | None = None,
-    ) -> AsyncQueue[Any]: ...
-    @overload
-    def queue(
-        self,
-        name: str | None = None,
-        *,
-        type: type[T],
-        codec: str | None = None,
-        lease: float | timedelta | None = None,
-        max_deliveries: int | None = None,
-    ) -> AsyncQueue[T]: ...
-    @_as(Client.queue)
-    def queue(
-        self,
-        name: str | None = None,
-        *,
-        type: Any = None,  # noqa: A002
-        codec: str | None = None,
-        lease: float | timedelta | None = None,
-        max_deliveries: int | None = None,
-    ) -> AsyncQueue[Any]:
-        options = {"codec": codec, "lease": lease, "max_deliveries": max_deliveries}
-        return AsyncQueue._of(self, self.sync.channel(name, type, AsyncMessage, **options))
-
-    @_as(Client.queues)
-    async def queues(self) -> list[str]:
-        return await self.run(self.sync.queues)
-
-    @_as(Client.get)
-    async def get(
-        self,
-        queues: Sequence[AsyncQueue[Any]],
-        timeout: float | timedelta | None = None,  # noqa: ASYNC109
-    ) -> AsyncMessage[Any]:
-        channels = [queue._channel for queue in queues]
-        cancellation = Cancellation()
-        running = _in_thread(self.sync.get_any, channels, timeout, cancellation)
-        try:
-            return cast("AsyncMessage[Any]", await asyncio.shield(running))
-        except asyncio.CancelledError:
-            running.add_done_callback(_park_one)
-            cancellation.cancel()
-            raise
-
-    @_as(Client.ping)
-    async def ping(self) -> Pong:
-        return await self.run(self.sync.ping)
-
-    @_as(Client.close)
-    async def close(self) -> None:
-        await _in_thread(self._stop)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.sync.where}>"
-
-    # For the other parts of unimq
-
-    def executor(self) -> ThreadPoolExecutor:
-        """The threads for what blocks, made when they are first needed."""
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"unimq {self.sync.driver.name}")
-        return self._executor
-
-    def submit(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> "Future[R]":
-        """Start a blocking part in a thread."""
-        return self.executor().submit(call, *args, **kwargs)
-
-    async def run(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a blocking part in a thread."""
-        return await asyncio.wrap_future(self.submit(call, *args, **kwargs))
-
-    def _stop(self) -> None:
-        for face in list(self.faces):
-            face.stop()
-        self.sync.close()
-        if self._executor is not None:
-            self._executor.shutdown()
-
-
-def _in_thread(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> "asyncio.Future[R]":
-    """Run `call` in a thread of its own: it may wait long, or end the threads of the client."""
-    loop = asyncio.get_running_loop()
-    result: Future[R] = Future()
-    result.set_running_or_notify_cancel()  # from here on it cannot be cancelled, only left alone
-
-    def run() -> None:
-        try:
-            result.set_result(call(*args, **kwargs))
-        except BaseException as error:  # noqa: BLE001 - belongs to the task that waits
-            result.set_exception(error)
-
-    threading.Thread(target=run, name="unimq call", daemon=True).start()
-    return asyncio.wrap_future(result, loop=loop)
-
-
-def _park_one(done: "asyncio.Future[Letter[Any]]") -> None:
-    if not done.cancelled() and done.exception() is None:
-        letter = done.result()
-        letter._channel.receiver.park([letter])

@@ -7,13 +7,12 @@ thread.
 
 import asyncio
 import contextlib
-import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from concurrent.futures import Executor, Future
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
 
 from unimq.errors import ConnectError, ConnectionLost, Empty, Timeout, UnimqError
 from unimq.message import Letter
@@ -22,9 +21,10 @@ from unimq.receiver import Cancellation
 if TYPE_CHECKING:
     from unimq.channel import Channel
 
-__all__ = ["Batcher", "Pump"]
+__all__ = ["Batcher", "Pump", "in_thread"]
 
 T = TypeVar("T")
+P = ParamSpec("P")
 R = TypeVar("R")
 
 _LARGEST_BATCH: Final = 1000
@@ -43,7 +43,7 @@ class Batcher(Generic[T, R]):
         self._running = False
 
     async def run(self, item: T) -> R:
-        """What `work` gives for `item`, or raises. Cancelled before its batch has started, the item is not worked on."""
+        """What `work` gives for `item`, or raises. Cancelled before its batch has started, nothing is done with it."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
         with self._lock:
@@ -93,7 +93,7 @@ def _resolve(results: "list[tuple[asyncio.Future[R], R | BaseException]]") -> No
 
 
 class _Waiter(Generic[T]):
-    __slots__ = ("deadline", "future", "limit")
+    __slots__ = ("future", "limit")
 
     def __init__(self, limit: int, future: "asyncio.Future[list[Letter[T]]]") -> None:
         self.limit = limit
@@ -230,3 +230,19 @@ class Pump(Generic[T]):
 def _raise(future: "asyncio.Future[Any]", error: BaseException) -> None:
     if not future.done():
         future.set_exception(error)
+
+
+def in_thread(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> "asyncio.Future[R]":
+    """Run `call` in a thread of its own: it may wait long, or end the threads of the client."""
+    loop = asyncio.get_running_loop()
+    result: Future[R] = Future()
+    result.set_running_or_notify_cancel()  # from here on it cannot be cancelled, only left alone
+
+    def run() -> None:
+        try:
+            result.set_result(call(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001 - belongs to the task that waits
+            result.set_exception(error)
+
+    threading.Thread(target=run, name="unimq call", daemon=True).start()
+    return asyncio.wrap_future(result, loop=loop)

@@ -1,0 +1,157 @@
+"""The client for asyncio."""
+
+import asyncio
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, cast, overload
+
+from unimq.aio.message import AsyncMessage
+from unimq.aio.queue import AsyncQueue
+from unimq.aio.threads import in_thread
+from unimq.aio.twins import twin_of
+from unimq.capabilities import Capabilities
+from unimq.client import Client, Pong
+from unimq.hooks import Hooks
+from unimq.message import Letter
+from unimq.receiver import Cancellation
+
+if TYPE_CHECKING:
+    from unimq.pool import Credentials
+    from unimq.url import URL
+
+__all__ = ["AsyncClient"]
+
+T = TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_THREADS: Final = 8
+"""Most threads of one client for what is not a waiting get; they start when they are needed."""
+
+
+class AsyncClient:
+    __doc__ = Client.__doc__
+
+    @twin_of(Client.__init__)
+    def __init__(
+        self,
+        url: "str | URL | None" = None,
+        *,
+        require: Iterable[str] = (),
+        credentials: "Credentials | None" = None,
+        hooks: Hooks | None = None,
+    ) -> None:
+        self.sync = Client(url, require=require, credentials=credentials, hooks=hooks)
+        """The client whose sessions are used; for unimq's own use."""
+        self.url = self.sync.url
+        self.faces: weakref.WeakSet[AsyncQueue[Any]] = weakref.WeakSet()
+        self._executor: ThreadPoolExecutor | None = None
+
+    @property
+    @twin_of(cast("Any", Client.capabilities).fget)
+    def capabilities(self) -> Capabilities:
+        return self.sync.capabilities
+
+    @overload
+    def queue(
+        self,
+        name: str | None = None,
+        *,
+        type: None = None,
+        codec: str | None = None,
+        lease: float | timedelta | None = None,
+        max_deliveries: int | None = None,
+    ) -> AsyncQueue[Any]: ...
+    @overload
+    def queue(
+        self,
+        name: str | None = None,
+        *,
+        type: type[T],
+        codec: str | None = None,
+        lease: float | timedelta | None = None,
+        max_deliveries: int | None = None,
+    ) -> AsyncQueue[T]: ...
+    @twin_of(Client.queue)
+    def queue(
+        self,
+        name: str | None = None,
+        *,
+        type: Any = None,  # noqa: A002
+        codec: str | None = None,
+        lease: float | timedelta | None = None,
+        max_deliveries: int | None = None,
+    ) -> AsyncQueue[Any]:
+        options = {"codec": codec, "lease": lease, "max_deliveries": max_deliveries}
+        return AsyncQueue._of(self, self.sync.channel(name, type, AsyncMessage, **options))
+
+    @twin_of(Client.queues)
+    async def queues(self) -> list[str]:
+        return await self.run(self.sync.queues)
+
+    @twin_of(Client.get)
+    async def get(
+        self,
+        queues: Sequence[AsyncQueue[Any]],
+        timeout: float | timedelta | None = None,
+    ) -> AsyncMessage[Any]:
+        channels = [queue._channel for queue in queues]
+        cancellation = Cancellation()
+        running = in_thread(self.sync.get_any, channels, timeout, cancellation)
+        try:
+            return cast("AsyncMessage[Any]", await asyncio.shield(running))
+        except asyncio.CancelledError:
+            running.add_done_callback(_park_one)
+            cancellation.cancel()
+            raise
+
+    @twin_of(Client.ping)
+    async def ping(self) -> Pong:
+        return await self.run(self.sync.ping)
+
+    @twin_of(Client.close)
+    async def close(self) -> None:
+        await in_thread(self._stop)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.sync.where}>"
+
+    # For the other parts of unimq
+
+    def executor(self) -> ThreadPoolExecutor:
+        """The threads for what blocks, made when they are first needed."""
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"unimq {self.sync.driver.name}")
+        return self._executor
+
+    def submit(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> "Future[R]":
+        """Start a blocking part in a thread."""
+        return self.executor().submit(call, *args, **kwargs)
+
+    async def run(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a blocking part in a thread."""
+        return await asyncio.wrap_future(self.submit(call, *args, **kwargs))
+
+    def _stop(self) -> None:
+        for face in list(self.faces):
+            face.stop()
+        self.sync.close()
+        if self._executor is not None:
+            self._executor.shutdown()
+
+
+def _park_one(done: "asyncio.Future[Letter[Any]]") -> None:
+    if not done.cancelled() and done.exception() is None:
+        letter = done.result()
+        letter._channel.receiver.park([letter])

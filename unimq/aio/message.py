@@ -1,0 +1,65 @@
+"""The message in hand, settled by awaiting."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from unimq.aio.twins import twin_of
+from unimq.errors import UnimqError
+from unimq.message import Letter, Message, Receipt
+
+if TYPE_CHECKING:
+    from unimq.aio.queue import AsyncQueue
+
+__all__ = ["AsyncMessage"]
+
+T = TypeVar("T")
+
+
+class AsyncMessage(Letter[T]):
+    __doc__ = Message.__doc__
+
+    __slots__ = ()
+
+    @twin_of(Message.ack)
+    async def ack(self) -> None:
+        await self._face.ack_one(self)
+
+    @twin_of(Message.nack)
+    async def nack(self, delay: float | timedelta = 0) -> None:
+        await self._face.run(self._channel.settler.nack, self, delay)
+
+    @twin_of(Message.reject)
+    async def reject(self, reason: str = "rejected") -> None:
+        await self._face.run(self._channel.settler.reject, self, reason)
+
+    @twin_of(Message.extend)
+    async def extend(self, seconds: float | timedelta | None = None) -> float:
+        return await self._face.run(self._channel.settler.extend, self, seconds)
+
+    @twin_of(Message.reply)
+    async def reply(self, body: Any, *, headers: Mapping[str, str] | None = None) -> Receipt:
+        name, correlation_id = self._reply_address()
+        queue = self._face.client.queue(name, codec=self._channel.settings.codec)
+        return await queue.put(body, headers=headers, correlation_id=correlation_id)
+
+    async def __aenter__(self) -> "AsyncMessage[T]":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.settled:
+            return
+        if error is None:
+            await self.ack()
+            return
+        try:
+            await self.nack()
+        except UnimqError as failed:
+            self._note_failure(error, failed)
+
+    @property
+    def _face(self) -> "AsyncQueue[Any]":
+        return cast("AsyncQueue[Any]", self._channel.face)

@@ -1,0 +1,131 @@
+"""What the pool lends: hosts and how they behave, sessions and what they hold."""
+
+import random
+import threading
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+from unimq.capabilities import Capabilities
+from unimq.driver import Delivery, Session
+from unimq.errors import ConnectionLost, ProtocolError, Timeout, UnimqError
+from unimq.url import URL
+
+if TYPE_CHECKING:
+    from unimq.pool import Pool
+
+__all__ = ["Host", "Link", "Receiving", "ends_session"]
+
+_BACKOFF_FIRST: Final = 0.05
+_BACKOFF_MOST: Final = 5.0
+
+
+def ends_session(error: BaseException) -> bool:
+    """Whether a session that was left with `error` may not be used again: all but an orderly refusal."""
+    return not isinstance(error, UnimqError) or isinstance(error, (ConnectionLost, Timeout, ProtocolError))
+
+
+class Host:
+    """One server of a URL, and how it has been behaving."""
+
+    def __init__(self, url: URL) -> None:
+        self.url = url
+        self.label = str(url)
+        self.failures = 0
+        self.retry_at = 0.0
+
+    def failed(self) -> None:
+        """Leave it out for a while: 50 ms doubled by each failure up to 5 s, with a jitter of 10 %."""
+        pause = min(_BACKOFF_MOST, _BACKOFF_FIRST * 2 ** min(self.failures, 10))
+        self.failures += 1
+        self.retry_at = time.monotonic() + pause * random.uniform(0.9, 1.1)  # noqa: S311 - jitter is no secret
+
+    def works(self) -> None:
+        """Take it back."""
+        self.failures = 0
+        self.retry_at = 0.0
+
+
+class Link:
+    """One pooled session. As a context manager it lends the session and takes it back, or drops it when it broke."""
+
+    __slots__ = ("alive", "capabilities", "held", "host", "lock", "pool", "receive_lock", "session", "settling")
+
+    def __init__(self, pool: "Pool", host: Host, session: Session, capabilities: Capabilities) -> None:
+        self.pool = pool
+        self.host = host
+        self.session = session
+        self.capabilities = capabilities
+        """What the client adopted when this session was opened."""
+        self.settling = session.settling
+        self.alive = True
+        self.held: dict[Any, Delivery] = {}
+        """By token, what is unsettled; a newer delivery with the same token makes older handles stale. Empty where
+        every session settles: there the server tells what is stale."""
+        self.lock = threading.Lock()
+        self.receive_lock = threading.Lock() if self.settling == "duplex" else self.lock
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether a receive may wait here: not when settling what it holds would stand behind that."""
+        return self.settling != "same-session" or not self.held
+
+    def take(self) -> bool:
+        """Lend it for anything but a receive, if it is free."""
+        return self._acquire(self.lock)
+
+    def take_receiver(self) -> bool:
+        """Lend it for a receive, if no other receive runs on it."""
+        return self._acquire(self.receive_lock)
+
+    def drop_ended(self) -> None:
+        """Forget what the server has taken back by now; for the one who holds the link."""
+        now = time.monotonic()
+        for token in [t for t, d in self.held.items() if d.lease_until is not None and d.lease_until <= now]:
+            del self.held[token]
+
+    def _acquire(self, lock: threading.Lock) -> bool:
+        if not lock.acquire(blocking=False):
+            return False
+        if self.alive:
+            return True
+        lock.release()
+        return False
+
+    def __enter__(self) -> Session:
+        return self.session
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and ends_session(error):
+            self.pool.discard(self, error)
+        self.lock.release()
+        if self.pool.waiters:
+            self.pool.wake()
+
+
+class Receiving:
+    """Lends a link for a receive: on a duplex session that leaves it free for everything else."""
+
+    __slots__ = ("link", "waits")
+
+    def __init__(self, link: Link, *, waits: bool) -> None:
+        self.link = link
+        self.waits = waits
+        """Whether the receive may wait; otherwise it only polls."""
+
+    def __enter__(self) -> Session:
+        return self.link.session
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        link, pool = self.link, self.link.pool
+        if error is not None and ends_session(error):
+            pool.discard(link, error)
+        link.receive_lock.release()
+        if self.waits:
+            pool.stopped_waiting(link)
+        elif pool.waiters:
+            pool.wake()
