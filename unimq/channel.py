@@ -15,7 +15,7 @@ from unimq.options import Settings
 from unimq.pool import Pool
 from unimq.receiver import Receiver
 from unimq.scheduler import Scheduler
-from unimq.sender import Sender
+from unimq.sender import Sender, unsupported
 from unimq.settler import Settler
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ __all__ = ["DEAD_SUFFIX", "Channel", "check_name"]
 T = TypeVar("T")
 
 DEAD_SUFFIX: Final = ".dead"
+_NEEDS: Final = {"lease": "lease", "max_deliveries": "delivery_count", "dead": "dead_letters", "max_size": "max_size"}
+"""Which capability an option needs."""
 
 
 class Channel(Generic[T]):
@@ -63,10 +65,18 @@ class Channel(Generic[T]):
         self.keeps_lease = client.capabilities.lease.level == "layered"
         """Whether unimq itself ends leases, because the backend's own ends with the connection only."""
         self._dead: Channel[T] | None = None
+        self._refuse_useless_options()
         check_name(name, self.capabilities.limits, room="" if is_dead or settings.dead else DEAD_SUFFIX)
         self.sender: Sender[T] = Sender(self)
         self.receiver: Receiver[T] = Receiver(self)
         self.settler: Settler[T] = Settler(self)
+
+    def _refuse_useless_options(self) -> None:
+        """An option that this backend cannot keep is refused, not ignored."""
+        given = self.settings.given()
+        for option, capability in _NEEDS.items():
+            if option in given and not self.capabilities[capability]:
+                raise unsupported(self, capability, f"{option}= needs it; ")
 
     @property
     def capabilities(self) -> Capabilities:

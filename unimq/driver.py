@@ -116,7 +116,7 @@ class Session(Protocol):
     settling: Settling
 
     def send(self, queue: str, messages: Sequence[Outgoing], deadline: float) -> Sequence[str | UnimqError | None]:
-        """Store `messages` in this order; the outcome of each is the server's id (`None` where it gives none) or an error.
+        """Store `messages` in this order; the outcome of each is the server's id (`None`: it gives none) or an error.
 
         Must pipeline where the protocol can. A member's error says by `in_doubt` whether it may be stored. When the
         connection breaks half-way, the certain outcomes are returned, the rest as `ConnectionLost`: `in_doubt` for

@@ -233,12 +233,14 @@ class Sender(Generic[T]):
         return wait
 
 
-def unsupported(channel: "Channel[Any]", name: str) -> Unsupported:
+def unsupported(channel: "Channel[Any]", name: str, why: str = "") -> Unsupported:
     """The error for an absent capability: what, where, why, and what would have it."""
     capability = channel.capabilities[name]
     reason = f" ({capability.note})" if capability.note else ""
     remedy = f"add ?emulate={name}" if capability.level == "opt-in" else "choose a backend that has it: `unimq diff`"
-    return Unsupported(f"{name} is {capability.level} on queue {channel.name!r} of {channel.where}{reason}; {remedy}")
+    return Unsupported(
+        f"{name} is {capability.level} on queue {channel.name!r} of {channel.where}{reason}; {why}{remedy}"
+    )
 
 
 def _epoch(at: datetime) -> float:

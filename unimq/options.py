@@ -1,0 +1,301 @@
+"""URL options: typed tables, one for the core and one per driver, and how their texts are read.
+
+The same thing has the same name on every backend. The tables in the documentation are made from this data.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
+
+from unimq.capabilities import nearest
+from unimq.errors import InvalidArgument, InvalidURL
+
+if TYPE_CHECKING:
+    from unimq.url import URL
+
+__all__ = [
+    "CORE",
+    "Option",
+    "Settings",
+    "markdown_table",
+    "parse_duration",
+    "parse_size",
+    "read",
+    "seconds",
+]
+
+Kind = Literal["text", "int", "bool", "duration", "size", "names"]
+"""`duration`: seconds, or a number with ms, s, m, h or d. `size`: bytes, or with KiB, MiB, GiB, kB, MB, GB.
+`names`: words with commas between them. `bool`: true or false."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of a URL's query."""
+
+    name: str
+    kind: Kind
+    default: Any
+    """What holds when it is not given, in Python's terms (durations in seconds); `None` for none."""
+    doc: str
+    """What it does, in one line."""
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    secret: bool = False
+    """Whether its value is masked wherever a URL is shown."""
+
+    def parse(self, text: str) -> Any:
+        """The value of `text`.
+
+        Raises:
+            ValueError: it is not of this kind or out of its range; the text says what would be.
+        """
+        value = _PARSERS[self.kind](text)
+        self.check(value)
+        return value
+
+    def check(self, value: Any) -> None:
+        """Raise `ValueError` unless `value` is one of the choices, or in the range."""
+        if self.choices and value not in self.choices:
+            msg = f"must be one of {', '.join(self.choices)}{nearest(str(value), self.choices)}"
+            raise ValueError(msg)
+        low = -math.inf if self.minimum is None else self.minimum
+        high = math.inf if self.maximum is None else self.maximum
+        if isinstance(value, (int, float)) and not low <= value <= high:
+            msg = f"must be {_range(self)}"
+            raise ValueError(msg)
+
+
+def parse_duration(text: str) -> float:
+    """Seconds, from `1.5` (seconds), `250ms`, `30s`, `5m`, `2h` or `1d`. Raises `ValueError`."""
+    return _with_unit(text, _DURATIONS, "a duration such as 250ms, 30s, 5m, 2h or 1d")
+
+
+def parse_size(text: str) -> int:
+    """Bytes, from `100`, `64KiB`, `1MB`, ... Raises `ValueError`."""
+    return int(_with_unit(text, _SIZES, "a size such as 100, 64KiB or 1MB"))
+
+
+def seconds(value: float | timedelta, name: str, *, minimum: float = 0.0, maximum: float = math.inf) -> float:
+    """A duration that a caller gave as the argument `name`, in seconds.
+
+    Raises:
+        InvalidArgument: it is no number or timedelta, NaN, or not between `minimum` and `maximum` (never infinite).
+    """
+    plain = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(plain, bool) or not isinstance(plain, (int, float)) or not minimum <= plain <= maximum:
+        wrong = True
+    else:
+        wrong = not plain < math.inf
+    if wrong:
+        most = "" if maximum == math.inf else f" to {maximum:g}"
+        msg = f"{name}={_short(value)}: must be seconds (a number or timedelta) from {minimum:g}{most or ' upwards'}"
+        raise InvalidArgument(msg)
+    return float(plain)
+
+
+CORE: Final = (
+    Option("queue", "text", None, "The queue's name; the path is its short form where it is free."),
+    Option("password_file", "text", None, "Read the password from this file."),
+    Option("lease", "duration", 60.0, "How long a consumer owns a message.", minimum=0.05, maximum=100 * 365 * 86400.0),
+    Option("max_deliveries", "int", None, "Dead-letter a message that was delivered so often.", minimum=1),
+    Option("dead", "text", None, "The dead-letter queue, a name or a URL; by default `<queue>.dead`."),
+    Option("require", "names", frozenset(), "What must hold, for example `delay,at-least-once`."),
+    Option("emulate", "names", frozenset(), "Opt-in capabilities to switch on."),
+    Option("codec", "text", "json", "How bodies become bytes.", choices=("json", "msgpack", "text", "raw", "pickle")),
+    Option(
+        "envelope",
+        "text",
+        "auto",
+        "When headers travel in front of the body, where the protocol has none.",
+        choices=("auto", "always", "never"),
+    ),
+    Option("invalid", "text", "raise", "What becomes of what cannot be decoded.", choices=("raise", "reject")),
+    Option("max_size", "int", None, "Refuse puts (`Full`) while so many messages wait.", minimum=1),
+    Option("prefetch", "int", 10, "How many messages an iteration fetches at a time.", minimum=1, maximum=10_000),
+    Option("timeout", "duration", 30.0, "Deadline of every operation but a waiting get.", minimum=0.001),
+    Option("connect_timeout", "duration", 10.0, "Deadline of a connect.", minimum=0.001),
+    Option("max_sessions", "int", 32, "Most connections of one client.", minimum=1, maximum=10_000),
+)
+"""The options that every backend has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The values of the core's options, in Python's terms."""
+
+    queue: str | None
+    password_file: str | None
+    lease: float
+    max_deliveries: int | None
+    dead: str | None
+    require: frozenset[str]
+    emulate: frozenset[str]
+    codec: str
+    envelope: Literal["auto", "always", "never"]
+    invalid: Literal["raise", "reject"]
+    max_size: int | None
+    prefetch: int
+    timeout: float
+    connect_timeout: float
+    max_sessions: int
+
+    @classmethod
+    def read(cls, url: "URL", driver_options: Sequence[Option]) -> Self:
+        """The settings of `url`; every option is checked, the driver's too.
+
+        Raises:
+            InvalidURL: an option is unknown, ill-typed or out of its range.
+        """
+        known = {option.name: option for option in (*CORE, *driver_options)}
+        for name in url.options:
+            if name not in known:
+                msg = (
+                    f"{url}: unknown option {name!r}{nearest(name, known)}; "
+                    f"known for {url.scheme}: {', '.join(sorted(known))}"
+                )
+                raise InvalidURL(msg)
+        read(url, driver_options)
+        return cls(**read(url, CORE))
+
+    def but(self, **changes: Any) -> Self:
+        """These settings with the arguments of a call in place of the URL's options.
+
+        Raises:
+            InvalidArgument: a value is of the wrong type or out of its range.
+        """
+        checked = {name: _argument(_CORE_BY_NAME[name], value) for name, value in changes.items()}
+        return replace(self, **checked) if checked else self
+
+    def given(self) -> frozenset[str]:
+        """The names of the options that differ from their defaults."""
+        return frozenset(f.name for f in fields(self) if getattr(self, f.name) != _CORE_BY_NAME[f.name].default)
+
+
+def read(url: "URL", options: Iterable[Option]) -> dict[str, Any]:
+    """The values of `options` in `url`, by name, defaults included.
+
+    Raises:
+        InvalidURL: a value is ill-typed or out of its range.
+    """
+    values: dict[str, Any] = {}
+    for option in options:
+        text = url.options.get(option.name)
+        try:
+            values[option.name] = option.default if text is None else option.parse(text)
+        except ValueError as error:
+            shown = "***" if option.secret else repr(text)
+            msg = f"{url}: option {option.name}={shown}: {error}"
+            raise InvalidURL(msg) from None
+    return values
+
+
+def markdown_table(options: Iterable[Option]) -> str:
+    """The options as a Markdown table, for the documentation."""
+    rows = ["| option | values | default | meaning |", "|---|---|---|---|"]
+    rows += [f"| `{o.name}` | {_range(o)} | {_default(o)} | {o.doc} |" for o in options]
+    return "\n".join(rows)
+
+
+_CORE_BY_NAME: Final[Mapping[str, Option]] = {option.name: option for option in CORE}
+_DURATIONS: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZES: Final = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_BOOLS: Final = {
+    "true": True,
+    "yes": True,
+    "on": True,
+    "1": True,
+    "false": False,
+    "no": False,
+    "off": False,
+    "0": False,
+}
+_DIGITS: Final = 18
+
+
+def _with_unit(text: str, units: Mapping[str, float], wanted: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([A-Za-z]*)", text)
+    if match is None or match[2] not in units or len(match[1]) > _DIGITS:
+        msg = f"must be {wanted}"
+        raise ValueError(msg)
+    return float(match[1]) * units[match[2]]
+
+
+def _parse_int(text: str) -> int:
+    if not re.fullmatch(rf"-?[0-9]{{1,{_DIGITS}}}", text):
+        msg = "must be a whole number"
+        raise ValueError(msg)
+    return int(text)
+
+
+def _parse_bool(text: str) -> bool:
+    if text.lower() not in _BOOLS:
+        msg = "must be true or false"
+        raise ValueError(msg)
+    return _BOOLS[text.lower()]
+
+
+def _parse_names(text: str) -> frozenset[str]:
+    return frozenset(name.strip() for name in text.split(",") if name.strip())
+
+
+_PARSERS: Final[Mapping[str, Any]] = {
+    "text": str,
+    "int": _parse_int,
+    "bool": _parse_bool,
+    "duration": parse_duration,
+    "size": parse_size,
+    "names": _parse_names,
+}
+_TYPES: Final[Mapping[str, tuple[type, ...]]] = {"text": (str,), "int": (int,), "bool": (bool,), "size": (int,)}
+
+
+def _argument(option: Option, value: Any) -> Any:
+    """The value of an option that was given as an argument of a call."""
+    try:
+        if option.kind == "duration":
+            value = seconds(value, option.name)
+        elif not isinstance(value, _TYPES[option.kind]) or (isinstance(value, bool) and option.kind != "bool"):
+            msg = f"must be {_range(option)}"
+            raise ValueError(msg)
+        option.check(value)
+    except InvalidArgument:
+        raise
+    except ValueError as error:
+        msg = f"{option.name}={_short(value)}: {error}"
+        raise InvalidArgument(msg) from None
+    return value
+
+
+def _range(option: Option) -> str:
+    if option.choices:
+        return ", ".join(f"`{choice}`" for choice in option.choices)
+    what = {"names": "names, with commas", "int": "whole number"}.get(option.kind, option.kind)
+    low, high = _shown(option, option.minimum), _shown(option, option.maximum)
+    if option.minimum is None and option.maximum is None:
+        return what
+    if option.maximum is None:
+        return f"{what}, at least {low}"
+    return f"{what}, {low} to {high}"
+
+
+def _shown(option: Option, value: Any) -> str:
+    if option.kind != "duration" or value is None:
+        return f"{value}"
+    unit = next(u for u in ("d", "h", "m", "s", "ms") if value >= _DURATIONS[u])
+    return f"{value / _DURATIONS[unit]:g}{unit}"
+
+
+def _default(option: Option) -> str:
+    if option.default is None or option.default == frozenset():
+        return ""
+    return f"`{str(option.default).lower() if option.kind == 'bool' else _shown(option, option.default)}`"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - half a line
