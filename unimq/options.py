@@ -256,15 +256,13 @@ _TYPES: Final[Mapping[str, tuple[type, ...]]] = {"text": (str,), "int": (int,), 
 
 def _argument(option: Option, value: Any) -> Any:
     """The value of an option that was given as an argument of a call."""
+    if option.kind == "duration":
+        value = seconds(value, option.name)
+    elif type(value) not in _TYPES[option.kind]:
+        msg = f"{option.name}={_short(value)}: must be {_range(option)}"
+        raise InvalidArgument(msg)
     try:
-        if option.kind == "duration":
-            value = seconds(value, option.name)
-        elif not isinstance(value, _TYPES[option.kind]) or (isinstance(value, bool) and option.kind != "bool"):
-            msg = f"must be {_range(option)}"
-            raise ValueError(msg)
         option.check(value)
-    except InvalidArgument:
-        raise
     except ValueError as error:
         msg = f"{option.name}={_short(value)}: {error}"
         raise InvalidArgument(msg) from None

@@ -1,4 +1,4 @@
-"""Which driver serves which URL scheme: entry points of the group `unimq.drivers`, looked up once, and what is registered.
+"""Which driver serves which URL scheme: entry points of the group `unimq.drivers`, looked up once.
 
 An adapter of ours has no privilege over a third party's: both are found by their entry point, whose name is the scheme.
 """

@@ -107,7 +107,7 @@ class SimSession:
     # How it is used
 
     @contextmanager
-    def _exclusively(self, operation: str, lock: threading.Lock | None = None) -> Iterator[None]:
+    def _exclusively(self, operation: str, lock: Any = None) -> Iterator[None]:
         lock = lock or self._busy
         if not lock.acquire(blocking=False):
             self.broker.violations.append(f"{operation} while another call runs on the session")
@@ -140,7 +140,8 @@ class SimSession:
             self.broker.changed.notify_all()
 
     def _holds_something(self) -> bool:
-        return any(job.holder is self for job in self.broker.jobs.values())
+        now = time.monotonic()
+        return any(job.holder is self and job.held_until > now for job in self.broker.jobs.values())
 
     def _mine(self, delivery: Delivery) -> Job | None:
         job = self.broker.jobs.get(delivery.token)
