@@ -124,7 +124,9 @@ class Client:
         Raises:
             InvalidName, InvalidArgument, Unsupported: as `Queue`.
         """
-        return Queue._of(self.channel(name, type, Message, codec=codec, lease=lease, max_deliveries=max_deliveries))
+        return Queue[Any]._of(
+            self.channel(name, type, Message, codec=codec, lease=lease, max_deliveries=max_deliveries)
+        )
 
     def queues(self) -> list[str]:
         """The names of the queues that exist, sorted.

@@ -137,7 +137,9 @@ class Receiving:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         link, pool = self.link, self.link.pool
-        if error is not None and ends_session(error):
+        if error is None:
+            link.proven = True
+        elif ends_session(error):
             pool.discard(link, error)
         link.receive_lock.release()
         if self.waits:

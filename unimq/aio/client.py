@@ -82,7 +82,7 @@ class AsyncClient:
         max_deliveries: int | None = None,
     ) -> AsyncQueue[Any]:
         options = {"codec": codec, "lease": lease, "max_deliveries": max_deliveries}
-        return AsyncQueue._of(self, self.sync.channel(name, type, AsyncMessage, **options))
+        return AsyncQueue[Any]._of(self, self.sync.channel(name, type, AsyncMessage, **options))
 
     async def queues(self) -> list[str]:
         return await self.run(self.sync.queues)

@@ -121,7 +121,7 @@ class AsyncQueue(Generic[T]):
     @property
     def dead(self) -> "AsyncDeadLetterQueue[T]":
         if self._dead is None:
-            self._dead = AsyncDeadLetterQueue._of_parent(self._client, self._channel)
+            self._dead = AsyncDeadLetterQueue[T]._of_parent(self._client, self._channel)
         return self._dead
 
     async def put(  # noqa: PLR0913
