@@ -16,6 +16,7 @@ from unimq.aio.threads import Batcher, Pump, in_thread
 from unimq.aio.twins import twin_of
 from unimq.capabilities import Capabilities
 from unimq.channel import Channel
+from unimq.client import Pong
 from unimq.driver import Outgoing, Stats
 from unimq.errors import Empty, UnimqError
 from unimq.hooks import Hooks
@@ -26,7 +27,6 @@ from unimq.settler import raise_failures
 
 if TYPE_CHECKING:
     from unimq.aio.client import AsyncClient
-    from unimq.client import Pong
     from unimq.pool import Credentials
     from unimq.url import URL
 
