@@ -39,6 +39,8 @@ class Cancellation:
 
     def __init__(self) -> None:
         self.cancelled = False
+        self.trouble: UnimqError | None = None
+        """Why no server could be asked, while that is so."""
         self._session: Session | None = None
 
     def cancel(self) -> None:
@@ -216,8 +218,10 @@ def fetch(
     while True:
         try:
             letters = request.ask_hosts()
-        except (ConnectError, ConnectionLost):
+        except (ConnectError, ConnectionLost) as error:
             channel.check_open()
+            if cancellation is not None:
+                cancellation.trouble = error
             now = time.monotonic()
             if now >= until or (not pool.met and now >= give_up):
                 raise
@@ -231,6 +235,8 @@ def fetch(
                 msg = f"no message on {names} of {channel.where} in time"
                 raise Empty(msg)
             pause = _RETRY_LEAST
+            if cancellation is not None:
+                cancellation.trouble = None
             channel.check_open()
 
 
