@@ -237,7 +237,7 @@ class Capabilities:
     def _missing_capability(self, name: str, level: str) -> str | None:
         capability = self[name]
         if not capability:
-            reason = capability.level
+            reason: str = capability.level
         elif level and capability.level != level:
             reason = f"{capability.level}, not {level}"
         else:

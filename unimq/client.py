@@ -16,9 +16,8 @@ from unimq.capabilities import Capabilities
 from unimq.channel import DEAD_SUFFIX, Channel
 from unimq.codec import codec_for
 from unimq.driver import Session
-from unimq.errors import Closed, ConnectionLost, InvalidArgument, Unsupported
+from unimq.errors import Closed, InvalidArgument, Unsupported
 from unimq.hooks import Hooks
-from unimq.links import Host
 from unimq.message import Message
 from unimq.options import Settings, seconds
 from unimq.pool import Pool
@@ -125,7 +124,9 @@ class Client:
         Raises:
             InvalidName, InvalidArgument, Unsupported: as `Queue`.
         """
-        return Queue._of(self.channel(name, type, Message, codec=codec, lease=lease, max_deliveries=max_deliveries))
+        return Queue[Any]._of(
+            self.channel(name, type, Message, codec=codec, lease=lease, max_deliveries=max_deliveries)
+        )
 
     def queues(self) -> list[str]:
         """The names of the queues that exist, sorted.
@@ -238,15 +239,8 @@ class Client:
 
     def ask_hosts(self, call: Callable[[Session, float], R], deadline: float) -> list[R]:
         """What every host answers, in the order of the URL; for what may be asked again on a broken connection."""
-        return [self._ask(host, call, deadline) for host in self.pool.hosts]
-
-    def _ask(self, host: Host, call: Callable[[Session, float], R], deadline: float) -> R:
-        try:
-            with self.pool.borrow(host, deadline) as session:
-                return call(session, deadline)
-        except ConnectionLost:
-            with self.pool.borrow(host, deadline) as session:
-                return call(session, deadline)
+        run = self.pool.run
+        return [run(host, deadline, lambda link: call(link.session, deadline)) for host in self.pool.hosts]
 
     def check_open(self) -> None:
         """Refuse the use of what was closed."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from unimq.errors import UnimqError
-    from unimq.message import Message
+    from unimq.message import Letter
 
 __all__ = ["ConnectionEvent", "Hooks", "Outcome"]
 
@@ -36,7 +36,7 @@ class Hooks:
     """Called after a connection was made, refused or lost."""
     send: Callable[[str, dict[str, str]], None] | None = None
     """Called before each put with the queue's name and the headers, which it may add to (a trace context, say)."""
-    receive: "Callable[[Message[Any]], None] | None" = None
+    receive: "Callable[[Letter[Any]], None] | None" = None
     """Called with each message at the moment it is handed to the application."""
-    settle: "Callable[[Message[Any], Outcome], None] | None" = None
+    settle: "Callable[[Letter[Any], Outcome], None] | None" = None
     """Called after a message was settled, with what became of it."""

@@ -49,7 +49,18 @@ class Host:
 class Link:
     """One pooled session. As a context manager it lends the session and takes it back, or drops it when it broke."""
 
-    __slots__ = ("alive", "capabilities", "held", "host", "lock", "pool", "receive_lock", "session", "settling")
+    __slots__ = (
+        "alive",
+        "capabilities",
+        "held",
+        "host",
+        "lock",
+        "pool",
+        "proven",
+        "receive_lock",
+        "session",
+        "settling",
+    )
 
     def __init__(self, pool: "Pool", host: Host, session: Session, capabilities: Capabilities) -> None:
         self.pool = pool
@@ -59,6 +70,8 @@ class Link:
         """What the client adopted when this session was opened."""
         self.settling = session.settling
         self.alive = True
+        self.proven = False
+        """Whether it was used without a failure; one that was may have died while it was idle."""
         self.held: dict[Any, Delivery] = {}
         """By token, what is unsettled; a newer delivery with the same token makes older handles stale. Empty where
         every session settles: there the server tells what is stale."""
@@ -98,7 +111,9 @@ class Link:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None and ends_session(error):
+        if error is None:
+            self.proven = True
+        elif ends_session(error):
             self.pool.discard(self, error)
         self.lock.release()
         if self.pool.waiters:
@@ -122,7 +137,9 @@ class Receiving:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         link, pool = self.link, self.link.pool
-        if error is not None and ends_session(error):
+        if error is None:
+            link.proven = True
+        elif ends_session(error):
             pool.discard(link, error)
         link.receive_lock.release()
         if self.waits:

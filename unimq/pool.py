@@ -19,7 +19,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from unimq.capabilities import Capabilities
 from unimq.driver import Driver, Session
@@ -30,6 +30,8 @@ from unimq.options import Settings
 from unimq.url import URL
 
 __all__ = ["Credentials", "Pool"]
+
+R = TypeVar("R")
 
 Credentials = Callable[[], tuple[str, str]]
 """Called before each connection is made; returns the user and the password to use."""
@@ -99,6 +101,22 @@ class Pool:
             if link.host is host and link.take():
                 return link
         return self._open_or_wait(host, deadline, Link.take)
+
+    def run(self, host: Host, deadline: float, call: Callable[[Link], R]) -> R:
+        """Run `call` on a link for anything but a receive.
+
+        It is run again, on another link, when a connection turns out to have died while it was idle: not when it may
+        have done something (`in_doubt`), and not when the connection was new.
+        """
+        while True:
+            link = self.borrow(host, deadline)
+            was_used = link.proven
+            try:
+                with link:
+                    return call(link)
+            except ConnectionLost as error:
+                if error.in_doubt or not was_used:
+                    raise
 
     def borrow_receiver(self, host: Host, deadline: float, *, waits: bool) -> Receiving:
         """A link for a receive. One that `waits` gets a session that may wait, opening one where that is needed.

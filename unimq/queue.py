@@ -136,7 +136,7 @@ class Queue(Generic[T]):
     def dead(self) -> "DeadLetterQueue[T]":
         """The queue of what was given up: `<name>.dead`, or what `?dead=` names."""
         if self._dead is None:
-            self._dead = DeadLetterQueue._of_parent(self._channel)
+            self._dead = DeadLetterQueue[T]._of_parent(self._channel)
         return self._dead
 
     # Putting

@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from unimq.driver import Delivery, Session
@@ -49,7 +49,7 @@ class Cancellation:
             session.interrupt()
 
     @contextlib.contextmanager
-    def waiting_on(self, session: Session) -> Iterator[None]:
+    def waiting_on(self, session: Session) -> Generator[None]:
         """Interrupt `session` when it is cancelled meanwhile."""
         self._session = session
         try:

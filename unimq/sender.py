@@ -12,7 +12,7 @@ from unimq.capabilities import Capabilities
 from unimq.driver import Outgoing
 from unimq.envelope import check_headers
 from unimq.errors import BatchError, ConnectError, ConnectionLost, InvalidArgument, TooLarge, UnimqError, Unsupported
-from unimq.links import Host, ends_session
+from unimq.links import Link, ends_session
 from unimq.message import Receipt
 from unimq.options import seconds
 
@@ -127,15 +127,21 @@ class Sender(Generic[T]):
         """
         channel = self._channel
         channel.check_open()
-        hosts = channel.pool.order(key)
-        for position, host in enumerate(hosts):
+        pool, known = channel.pool, channel.capabilities
+
+        def exchange(link: Link) -> "list[Receipt | UnimqError]":
+            if link.capabilities is not known:
+                self._recheck(link.capabilities, messages)
+            return self._exchange(link, messages, deadline)
+
+        *others, last = pool.order(key)
+        for host in others:
             try:
-                return self._send_to(host, messages, deadline)
+                return pool.run(host, deadline, exchange)
             except (ConnectError, ConnectionLost) as error:
-                if error.in_doubt or position == len(hosts) - 1:
+                if error.in_doubt:
                     raise
-        msg = f"{channel.where} has no host"  # pragma: no cover - a URL always has one
-        raise ConnectError(msg)  # pragma: no cover
+        return pool.run(last, deadline, exchange)
 
     def send_many(self, messages: Sequence[Outgoing], key: str | None, deadline: float) -> list[Receipt]:
         """Send built messages in few exchanges. Raises `BatchError` when some were not stored."""
@@ -152,26 +158,13 @@ class Sender(Generic[T]):
             raise BatchError(msg, outcomes) from failures[0]
         return cast("list[Receipt]", outcomes)
 
-    def _send_to(self, host: Host, messages: Sequence[Outgoing], deadline: float) -> "list[Receipt | UnimqError]":
-        try:
-            return self._exchange(host, messages, deadline)
-        except ConnectionLost as error:
-            if error.in_doubt:
-                raise
-            return self._exchange(host, messages, deadline)
-
-    def _exchange(self, host: Host, messages: Sequence[Outgoing], deadline: float) -> "list[Receipt | UnimqError]":
+    def _exchange(self, link: Link, messages: Sequence[Outgoing], deadline: float) -> "list[Receipt | UnimqError]":
         channel = self._channel
-        known = channel.capabilities
-        link = channel.pool.borrow(host, deadline)
-        with link as session:
-            if link.capabilities is not known:
-                self._recheck(link.capabilities, messages)
-            outcomes = session.send(channel.name, messages, deadline)
-            for outcome in outcomes:
-                if isinstance(outcome, UnimqError) and ends_session(outcome):
-                    channel.pool.discard(link, outcome)
-        confirmed, name = known.confirmed, channel.name
+        outcomes = link.session.send(channel.name, messages, deadline)
+        for outcome in outcomes:
+            if isinstance(outcome, UnimqError) and ends_session(outcome):
+                channel.pool.discard(link, outcome)
+        confirmed, name = link.capabilities.confirmed, channel.name
         return [
             outcome if isinstance(outcome, UnimqError) else Receipt(message.id or outcome, confirmed, name)
             for message, outcome in zip(messages, outcomes, strict=True)

@@ -45,7 +45,7 @@ class Settler(Generic[T]):
     def ack(self, letter: Letter[T]) -> None:
         """Remove it for good."""
         self._claim(letter)
-        self._settle(letter, lambda session, deadline: _only(session.ack([letter._raw], deadline)))
+        self._settle(letter, lambda session, deadline: _check(session.ack([letter._raw], deadline)))
         self._tell(letter, "ack")
 
     def ack_many(self, letters: Sequence[Letter[T]]) -> list[UnimqError | None]:
@@ -60,7 +60,7 @@ class Settler(Generic[T]):
             return
         self._claim(letter)
         if self._channel.capabilities.nack.level == "native":
-            self._settle(letter, lambda session, deadline: _only(session.release([letter._raw], wait, deadline)))
+            self._settle(letter, lambda session, deadline: _check(session.release([letter._raw], wait, deadline)))
         else:
             self._requeue(letter, wait, counts=True)
         self._tell(letter, "nack")
@@ -80,7 +80,7 @@ class Settler(Generic[T]):
         channel = self._channel
         if channel.is_dead:
             self._claim(letter)
-            self._settle(letter, lambda session, deadline: _only(session.ack([letter._raw], deadline)))
+            self._settle(letter, lambda session, deadline: _check(session.ack([letter._raw], deadline)))
         else:
             if not channel.capabilities.dead_letters:
                 raise unsupported(channel, "dead_letters")
@@ -141,7 +141,7 @@ class Settler(Generic[T]):
         elif letter._claim.acquire(blocking=False):
             letter._lost = True
             if self._channel.capabilities.nack.level == "native":
-                self._settle(letter, lambda session, deadline: _only(session.release([letter._raw], 0.0, deadline)))
+                self._settle(letter, lambda session, deadline: _check(session.release([letter._raw], 0.0, deadline)))
             else:
                 self._requeue(letter, 0.0, counts=True)
 
@@ -156,7 +156,7 @@ class Settler(Generic[T]):
         msg = f"message {letter.id!r} of queue {letter.queue!r} was settled before"
         raise AlreadySettled(msg)
 
-    def _settle(self, letter: Letter[T], call: "Callable[[Session, float], UnimqError | None]") -> None:
+    def _settle(self, letter: Letter[T], call: "Callable[[Session, float], None]") -> None:
         """Run `call` where the claimed `letter` can be settled; the claim is given back when that fails."""
         try:
             self._with_session(letter, call, settles=True)
@@ -165,21 +165,21 @@ class Settler(Generic[T]):
             raise
 
     def _with_session(self, letter: Letter[T], call: "Callable[[Session, float], R]", *, settles: bool = False) -> R:
-        channel, link, raw = self._channel, _link_of(letter), letter._raw
-        deadline = channel.deadline()
-        used = self._lock(link, deadline)
-        with used as session:
-            if used is link and link.settling != "any-session" and link.held.get(raw.token) is not raw:
+        link, token = _link_of(letter), letter._raw.token
+        deadline = self._channel.deadline()
+        with self._lock(link, deadline) as session:
+            if link.settling == "any-session":
+                return call(session, deadline)
+            if link.held.get(token) is not letter._raw:
                 raise _lost(letter, "it was delivered again")
-            outcome = call(session, deadline)
-            failed = isinstance(outcome, UnimqError)
-            if settles and (not failed or isinstance(outcome, LeaseLost)):
-                link.held.pop(raw.token, None)
-            if failed and ends_session(outcome):
-                channel.pool.discard(used, outcome)
-        if failed:
-            raise outcome
-        return outcome
+            try:
+                result = call(session, deadline)
+            except LeaseLost:
+                link.held.pop(token, None)
+                raise
+            if settles:
+                link.held.pop(token, None)
+            return result
 
     def _lock(self, link: Link, deadline: float) -> Link:
         if link.settling == "any-session":
@@ -268,8 +268,8 @@ class Settler(Generic[T]):
         def move(session: Session, deadline: float) -> None:
             session.move(letter._raw, target.name, message, deadline)
 
-        def ack(session: Session, deadline: float) -> UnimqError | None:
-            return _only(session.ack([letter._raw], deadline))
+        def ack(session: Session, deadline: float) -> None:
+            _check(session.ack([letter._raw], deadline))
 
         self._settle(letter, move if target.pool is self._channel.pool else ack)
 
@@ -338,8 +338,10 @@ def _lost(letter: Letter[Any], why: str) -> LeaseLost:
     return LeaseLost(f"message {letter.id!r} of queue {letter.queue!r} is no longer yours to settle: {why}")
 
 
-def _only(outcomes: Sequence[UnimqError | None]) -> UnimqError | None:
-    return outcomes[0]
+def _check(outcomes: Sequence[UnimqError | None]) -> None:
+    """Raise the one outcome, if it is an error."""
+    if outcomes[0] is not None:
+        raise outcomes[0]
 
 
 def _outcome(call: Callable[..., object], *arguments: object) -> UnimqError | None:

@@ -62,6 +62,8 @@ class URL:
 
     __slots__ = ("_options", "_password", "hosts", "path", "scheme", "transport", "user")
 
+    _password: _Secret | None
+    _options: _Secret
     scheme: str
     """In lower case, without the transport."""
     transport: str | None
@@ -163,7 +165,7 @@ class URL:
         return self._text(lambda _name, value: value)
 
     def _but(self, **changes: Any) -> "URL":
-        parts = {
+        parts: dict[str, Any] = {
             "transport": self.transport,
             "user": self.user,
             "password": self.password,

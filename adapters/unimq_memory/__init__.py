@@ -1,1 +1,23 @@
-"""In-process queues: the reference of the contract."""
+"""The memory backend: in this process, for threads and asyncio; the reference of the contract.
+
+URL
+    `memory://` and `memory://name/queue`. Each name is a broker of its own; all clients of this process that name the
+    same one share it, for as long as the process lives. `?profile=<scheme>` behaves as that backend declares itself,
+    with its refusals, limits, nack order, lease and counting, so that unit tests meet them without its server.
+
+Delivery
+    At least once, to one consumer at a time, in the order of priority and put; a nacked message goes before its
+    equals. Everything is gone when the process ends. A forked child starts with copies of the queues as they were.
+
+Limits
+    The process's memory.
+
+Escape hatch
+    `unimq_memory.broker(name)` is the broker itself; `unimq_memory.reset()` forgets all, for tests. A delivered
+    message's `native` is `None`.
+"""
+
+from unimq_memory.broker import Broker, broker, reset
+from unimq_memory.driver import MemoryDriver, driver
+
+__all__ = ["Broker", "MemoryDriver", "broker", "driver", "reset"]

@@ -32,10 +32,8 @@ _THREADS: Final = 8
 """Most threads of one client for what is not a waiting get; they start when they are needed."""
 
 
+@twin_of(Client)
 class AsyncClient:
-    __doc__ = Client.__doc__
-
-    @twin_of(Client.__init__)
     def __init__(
         self,
         url: "str | URL | None" = None,
@@ -51,7 +49,6 @@ class AsyncClient:
         self._executor: ThreadPoolExecutor | None = None
 
     @property
-    @twin_of(cast("Any", Client.capabilities).fget)
     def capabilities(self) -> Capabilities:
         return self.sync.capabilities
 
@@ -75,7 +72,6 @@ class AsyncClient:
         lease: float | timedelta | None = None,
         max_deliveries: int | None = None,
     ) -> AsyncQueue[T]: ...
-    @twin_of(Client.queue)
     def queue(
         self,
         name: str | None = None,
@@ -86,13 +82,11 @@ class AsyncClient:
         max_deliveries: int | None = None,
     ) -> AsyncQueue[Any]:
         options = {"codec": codec, "lease": lease, "max_deliveries": max_deliveries}
-        return AsyncQueue._of(self, self.sync.channel(name, type, AsyncMessage, **options))
+        return AsyncQueue[Any]._of(self, self.sync.channel(name, type, AsyncMessage, **options))
 
-    @twin_of(Client.queues)
     async def queues(self) -> list[str]:
         return await self.run(self.sync.queues)
 
-    @twin_of(Client.get)
     async def get(
         self,
         queues: Sequence[AsyncQueue[Any]],
@@ -108,11 +102,9 @@ class AsyncClient:
             cancellation.cancel()
             raise
 
-    @twin_of(Client.ping)
     async def ping(self) -> Pong:
         return await self.run(self.sync.ping)
 
-    @twin_of(Client.close)
     async def close(self) -> None:
         await in_thread(self._stop)
 

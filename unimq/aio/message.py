@@ -17,28 +17,22 @@ __all__ = ["AsyncMessage"]
 T = TypeVar("T")
 
 
+@twin_of(Message)
 class AsyncMessage(Letter[T]):
-    __doc__ = Message.__doc__
-
     __slots__ = ()
 
-    @twin_of(Message.ack)
     async def ack(self) -> None:
         await self._face.ack_one(self)
 
-    @twin_of(Message.nack)
     async def nack(self, delay: float | timedelta = 0) -> None:
         await self._face.run(self._channel.settler.nack, self, delay)
 
-    @twin_of(Message.reject)
     async def reject(self, reason: str = "rejected") -> None:
         await self._face.run(self._channel.settler.reject, self, reason)
 
-    @twin_of(Message.extend)
     async def extend(self, seconds: float | timedelta | None = None) -> float:
         return await self._face.run(self._channel.settler.extend, self, seconds)
 
-    @twin_of(Message.reply)
     async def reply(self, body: Any, *, headers: Mapping[str, str] | None = None) -> Receipt:
         name, correlation_id = self._reply_address()
         queue = self._face.client.queue(name, codec=self._channel.settings.codec)

@@ -16,6 +16,7 @@ from unimq.aio.threads import Batcher, Pump, in_thread
 from unimq.aio.twins import twin_of
 from unimq.capabilities import Capabilities
 from unimq.channel import Channel
+from unimq.client import Pong
 from unimq.driver import Outgoing, Stats
 from unimq.errors import Empty, UnimqError
 from unimq.hooks import Hooks
@@ -26,7 +27,6 @@ from unimq.settler import raise_failures
 
 if TYPE_CHECKING:
     from unimq.aio.client import AsyncClient
-    from unimq.client import Pong
     from unimq.pool import Credentials
     from unimq.url import URL
 
@@ -40,9 +40,8 @@ _PUMPED_FROM: Final = 0.05
 """Seconds: a get that waits shorter asks the server itself, so that it sees what is there now."""
 
 
+@twin_of(Queue)
 class AsyncQueue(Generic[T]):
-    __doc__ = Queue.__doc__
-
     @overload
     def __init__(
         self: "AsyncQueue[Any]",
@@ -71,7 +70,6 @@ class AsyncQueue(Generic[T]):
         credentials: "Credentials | None" = None,
         hooks: Hooks | None = None,
     ) -> None: ...
-    @twin_of(Queue.__init__)
     def __init__(  # noqa: PLR0913
         self,
         url: "str | URL | None" = None,
@@ -109,28 +107,23 @@ class AsyncQueue(Generic[T]):
         client.faces.add(self)
 
     @property
-    @twin_of(cast("Any", Queue.name).fget)
     def name(self) -> str:
         return self._channel.name
 
     @property
-    @twin_of(cast("Any", Queue.client).fget)
     def client(self) -> "AsyncClient":
         return self._client
 
     @property
-    @twin_of(cast("Any", Queue.capabilities).fget)
     def capabilities(self) -> Capabilities:
         return self._channel.capabilities
 
     @property
-    @twin_of(cast("Any", Queue.dead).fget)
     def dead(self) -> "AsyncDeadLetterQueue[T]":
         if self._dead is None:
-            self._dead = AsyncDeadLetterQueue._of_parent(self._client, self._channel)
+            self._dead = AsyncDeadLetterQueue[T]._of_parent(self._client, self._channel)
         return self._dead
 
-    @twin_of(Queue.put)
     async def put(  # noqa: PLR0913
         self,
         body: T,
@@ -153,7 +146,6 @@ class AsyncQueue(Generic[T]):
             return await self._puts.run(message)
         return await self.run(sender.send_one, message, key, self._channel.deadline(timeout_seconds(timeout)))
 
-    @twin_of(Queue.put_many)
     async def put_many(  # noqa: PLR0913
         self,
         bodies: Iterable[T],
@@ -170,11 +162,9 @@ class AsyncQueue(Generic[T]):
         messages = [sender.build(body, headers, priority, delay, at, ttl) for body in bodies]
         return await self.run(sender.send_many, messages, key, self._channel.deadline(timeout_seconds(timeout)))
 
-    @twin_of(Queue.get)
     async def get(self, timeout: float | timedelta | None = None) -> AsyncMessage[T]:
         return (await self._get(1, timeout))[0]
 
-    @twin_of(Queue.get_many)
     async def get_many(
         self,
         limit: int = 100,
@@ -183,7 +173,6 @@ class AsyncQueue(Generic[T]):
     ) -> list[AsyncMessage[T]]:
         return await self._get(count(limit, "limit"), timeout)
 
-    @twin_of(Queue.consume)
     async def consume(
         self,
         *,
@@ -206,48 +195,37 @@ class AsyncQueue(Generic[T]):
                 if letters:
                     await self.run(channel.receiver.give_back, list(letters))
 
-    @twin_of(Queue.__iter__)
     def __aiter__(self) -> AsyncIterator[AsyncMessage[T]]:
         return self.consume()
 
-    @twin_of(Queue.ack)
     async def ack(self, messages: Iterable[AsyncMessage[T]]) -> None:
         raise_failures("ack", await self.run(self._channel.settler.ack_many, list(messages)))
 
-    @twin_of(Queue.nack)
     async def nack(self, messages: Iterable[AsyncMessage[T]], delay: float | timedelta = 0) -> None:
         raise_failures("nack", await self.run(self._channel.settler.nack_many, list(messages), delay))
 
-    @twin_of(Queue.size)
     async def size(self) -> int:
         return await self.run(admin.size, self._channel)
 
-    @twin_of(Queue.stats)
     async def stats(self) -> Stats:
         return await self.run(admin.stats, self._channel)
 
-    @twin_of(Queue.peek)
     async def peek(self, limit: int = 1) -> list[AsyncMessage[T]]:
         letters = await self.run(admin.peek, self._channel, count(limit, "limit"))
         return cast("list[AsyncMessage[T]]", letters)
 
-    @twin_of(Queue.purge)
     async def purge(self) -> int:
         return await self.run(admin.purge, self._channel)
 
-    @twin_of(Queue.cancel)
     async def cancel(self, id: str) -> bool:  # noqa: A002
         return await self.run(admin.cancel, self._channel, id)
 
-    @twin_of(Queue.delete)
     async def delete(self) -> None:
         await self.run(admin.delete, self._channel)
 
-    @twin_of(Queue.ping)
     async def ping(self) -> Pong:
         return await self._client.ping()
 
-    @twin_of(Queue.close)
     async def close(self) -> None:
         await in_thread(self.stop)
         if self._owns_client:
@@ -268,9 +246,7 @@ class AsyncQueue(Generic[T]):
 
     async def ack_one(self, message: AsyncMessage[T]) -> None:
         """Ack together with what other tasks ack at the same time."""
-        outcome = await self._acks.run(message)
-        if outcome is not None:
-            raise outcome
+        await self._acks.run(message)
 
     async def run(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a blocking part in a thread of the client."""
@@ -319,9 +295,8 @@ class AsyncQueue(Generic[T]):
             self._channel.receiver.park(done.result())
 
 
+@twin_of(DeadLetterQueue)
 class AsyncDeadLetterQueue(AsyncQueue[T]):
-    __doc__ = DeadLetterQueue.__doc__
-
     _parent: Channel[T]
 
     @classmethod
@@ -330,7 +305,6 @@ class AsyncDeadLetterQueue(AsyncQueue[T]):
         queue._parent = parent
         return queue
 
-    @twin_of(DeadLetterQueue.redrive)
     async def redrive(self, limit: int | None = None) -> int:
         most = None if limit is None else count(limit, "limit", most=2**53)
         return await self.run(admin.redrive, self._channel, self._parent, most)

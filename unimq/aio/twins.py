@@ -5,14 +5,18 @@ from typing import Any, TypeVar
 
 __all__ = ["twin_of"]
 
-F = TypeVar("F", bound=Callable[..., Any])
+C = TypeVar("C", bound=type[Any])
 
 
-def twin_of(twin: Callable[..., Any]) -> Callable[[F], F]:
-    """Take the documentation of the synchronous twin."""
+def twin_of(twin: type[Any]) -> Callable[[C], C]:
+    """A class decorator that takes the documentation of the class `twin` and of its members of the same names."""
 
-    def document(method: F) -> F:
-        method.__doc__ = twin.__doc__
-        return method
+    def document(cls: C) -> C:
+        cls.__doc__ = cls.__doc__ or twin.__doc__
+        for name, member in vars(cls).items():
+            original = getattr(twin, name, None)
+            if original is not None and getattr(member, "__doc__", "") is None:
+                member.__doc__ = original.__doc__
+        return cls
 
     return document

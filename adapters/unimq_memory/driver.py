@@ -1,0 +1,84 @@
+"""The driver of `memory://`: what it can do, and sessions on the brokers of this process."""
+
+from typing import Final
+
+from unimq import options, registry
+from unimq.capabilities import Capabilities, Limits, absent, native
+from unimq.errors import InvalidURL
+from unimq.options import Option
+from unimq.url import URL
+from unimq_memory.broker import broker
+from unimq_memory.session import MemorySession
+
+__all__ = ["MemoryDriver", "driver"]
+
+_OWN: Final = Capabilities(
+    priority=native(),
+    delay=native(),
+    ttl=native(),
+    headers=native(),
+    batch=native(),
+    nack=native(),
+    nack_delay=native(),
+    lease=native(),
+    extend=native(),
+    delivery_count=native(),
+    dead_letters=native("one step: it is never in both queues"),
+    max_size=native(),
+    cancel=native("by id, in time that grows with the queue"),
+    peek=native(),
+    stats=native(),
+    purge=native(),
+    delete=native(),
+    queues=native(),
+    outbox=absent("there is no transaction to take part in"),
+    guarantee="at-least-once",
+    survives_process_death="no",
+    survives_host_loss="no",
+    survives_server_restart="no",
+    confirmed=True,
+    order="fifo-until-redelivery",
+    nack_place="front",
+    lease_by="get",
+    counts="fetches",
+    atomic_move=True,
+    priority_levels=10,
+    keeps=frozenset({"id", "enqueued_at", "priority"}),
+    limits=Limits(name_characters=r"[^\x00-\x1f\x7f]", name=1000),
+)
+
+
+class MemoryDriver:
+    """In-process brokers, by name."""
+
+    name = "memory"
+    contract = 1
+    library = None
+    install = ""
+    path_is_queue = True
+    options = (
+        Option("profile", "text", None, "Behave as the backend of that scheme declares itself, for unit tests."),
+    )
+
+    def capabilities(self, url: URL) -> Capabilities:
+        """Everything; with a profile what that backend declares for a URL without options."""
+        profile = options.read(url, self.options)["profile"]
+        if profile is None:
+            return _OWN
+        if profile == "memory":
+            msg = f"{url}: profile='memory' is what memory:// is without a profile; known: {', '.join(_others())}"
+            raise InvalidURL(msg)
+        return registry.driver(profile).capabilities(URL(profile))
+
+    def open(self, url: URL, deadline: float) -> MemorySession:
+        """A session on the broker that the host names."""
+        max_size = options.read(url, options.CORE)["max_size"]
+        name = url.hosts[0].name if url.hosts else ""
+        return MemorySession(broker(name), self.capabilities(url), max_size)
+
+
+def _others() -> list[str]:
+    return [scheme for scheme in registry.schemes() if scheme != "memory"]
+
+
+driver = MemoryDriver()
