@@ -11,7 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -109,7 +109,7 @@ class SpoolSession:
         self._interrupted = threading.Event()
         self._last = 0
 
-    def send(self, queue: str, messages: Sequence[Outgoing], deadline: float) -> Sequence[str | None | UnimqError]:
+    def send(self, queue: str, messages: Sequence[Outgoing], deadline: float) -> Sequence[str | UnimqError | None]:
         return [outcome(self._send, queue, message) for message in messages]
 
     @errors()
@@ -140,12 +140,10 @@ class SpoolSession:
                 break
             due, own_id, count = file.name.split(".")[:3]
             until = time.monotonic() + lease
-            try:
+            with suppress(FileNotFoundError):  # another consumer was faster
                 set_lease(file, lease)  # before the renaming: nobody may find it held and its lease over
                 mine = file.rename(file.with_name(f"{due}.{own_id}.{int(count) + 1}.held"))
                 taken.append(delivery(mine, token=mine, lease_until=until))
-            except FileNotFoundError:
-                continue  # another consumer was faster
         return taken
 
     def ack(self, deliveries: Sequence[Delivery], deadline: float) -> Sequence[UnimqError | None]:
@@ -179,7 +177,11 @@ class SpoolSession:
         self._interrupted.set()
 
     def peek(self, queue: str, limit: int, deadline: float) -> Sequence[Delivery]:
-        return [delivery(file) for file in self._files(queue)["ready"][:limit]]
+        seen: list[Delivery] = []
+        for file in self._files(queue)["ready"][:limit]:
+            with suppress(FileNotFoundError):  # somebody takes it in this moment
+                seen.append(delivery(file))
+        return seen
 
     def cancel(self, queue: str, message_id: str, deadline: float) -> bool:
         raise NotImplementedError  # never called: the capability is absent
@@ -209,10 +211,11 @@ class SpoolSession:
         """The messages of `queue` in their order, by state. What outlived its lease is ready again."""
         files: dict[str, list[Path]] = {"ready": [], "delayed": [], "held": []}
         for file in sorted((self._root / queue).glob("*.*")):
-            if file.suffix == ".held":
-                files["ready" if lease_is_over(file) else "held"].append(file)
-            else:
+            if file.suffix != ".held":
                 files["ready" if int(file.name.split(".")[0]) <= now() else "delayed"].append(file)
+                continue
+            with suppress(FileNotFoundError):  # its consumer settles it in this moment
+                files["ready" if lease_is_over(file) else "held"].append(file)
         return files
 
 

@@ -51,6 +51,19 @@ class Result:
     redelivered: bool | None = None
 
 
+@dataclass(frozen=True)
+class Consumer:
+    """What a consumer process is told."""
+
+    number: int
+    pause: float
+    """Seconds that it rests at each job."""
+    stumble_at: int | None
+    """Which of its jobs it holds and never finishes."""
+    parent: Connection
+    """Where it tells that it is ready (0), and which line it holds."""
+
+
 @dataclass
 class Totals:
     """The results put together. A line's number makes a result that comes twice harmless: it counts once."""
@@ -82,21 +95,18 @@ def produce(url: str, name: str, path: Path) -> None:
         jobs.put_many(Line(number, text) for number, text in enumerate(read_lines(path), start=1))
 
 
-def consume(url: str, name: str, consumer: int, pause: float, stumble_at: int | None, parent: Connection) -> None:
-    """Count the words of one line after the other: a consumer process. It never ends by itself.
-
-    At its job number `stumble_at` it tells the parent which line it holds, and does nothing more.
-    """
+def consume(url: str, name: str, me: Consumer) -> None:
+    """Count the words of one line after the other: a consumer process. It never ends by itself."""
     with queues(url, name) as (jobs, results):
-        results.put(Result(0, {}, consumer))
-        parent.send(0)
+        results.put(Result(0, {}, me.number))
+        me.parent.send(0)
         for taken in count(1):
-            with jobs.get() as job:  # acks at the end of the block, when the result is stored
-                if taken == stumble_at:
-                    parent.send(job.body.number)
+            with jobs.get() as job:  # acked at the end of the block, when the result is stored
+                if taken == me.stumble_at:
+                    me.parent.send(job.body.number)
                     time.sleep(3600)
-                time.sleep(pause)
-                results.put(Result(job.body.number, count_words(job.body.text), consumer, job.redelivered))
+                time.sleep(me.pause)
+                results.put(Result(job.body.number, count_words(job.body.text), me.number, job.redelivered))
 
 
 def read_lines(path: Path) -> list[str]:
@@ -128,8 +138,8 @@ class Run:
     def start_consumer(self, number: int, stumble_at: int | None) -> tuple[BaseProcess, Connection]:
         """Start a consumer process, and a pipe on which it speaks."""
         listen, speak = self.context.Pipe(duplex=False)
-        arguments = (self.url, self.name, number, self.pause, stumble_at, speak)
-        process = self.context.Process(target=consume, args=arguments, daemon=True)
+        me = Consumer(number, self.pause, stumble_at, speak)
+        process = self.context.Process(target=consume, args=(self.url, self.name, me), daemon=True)
         process.start()
         speak.close()  # the child's end is the only one now, so that its death ends the pipe
         return process, listen
@@ -156,20 +166,19 @@ class Run:
 
     def wait_for_consumers(self, results: unimq.Queue[Result]) -> None:
         """Both have put their first result, which must arrive here: not every queue leaves its process."""
+        self.victim_says.recv()
+        self.survivor_says.recv()
         try:
-            self.victim_says.recv()
-            self.survivor_says.recv()
-        except EOFError:
-            sys.exit("a consumer could not start; its reason is above")
-        for _ in range(2):
-            try:
-                results.get(timeout=5).ack()
-            except unimq.Empty:
-                sys.exit(f"{results.client.url}: what another process puts does not arrive here; choose a URL that "
-                         "processes share, such as sqlite:///jobs.db")  # fmt: skip
+            for _ in range(2):
+                results.get(timeout=3).ack()
+        except unimq.Empty:
+            why = "what another process puts does not arrive here"
+            sys.exit(f"{results.client.url}: {why}; choose a URL that processes share, such as sqlite:///jobs.db")
 
     def kill_who_stumbled(self) -> None:
-        """Kill consumer 1 as soon as it says which line it holds."""
+        """Kill consumer 1 as soon as it says which line it holds. A pipe whose process is gone raises `EOFError`."""
+        if self.survivor_says.poll():
+            self.survivor_says.recv()
         if self.held_at_death is None and self.victim_says.poll():
             self.held_at_death = self.victim_says.recv()
             self.victim.kill()
@@ -190,6 +199,7 @@ class Run:
         lost = sorted(set(range(1, len(self.lines) + 1)) - set(done))
         expected = count_words("\n".join(line for number, line in enumerate(self.lines, start=1) if number in done))
         equal = self.totals.words == expected
+        compared = "equal" if equal else "NOT EQUAL"
         with queues(self.url, self.name) as (jobs, _results):
             guarantee = jobs.capabilities.guarantee
         rows = [
@@ -198,16 +208,15 @@ class Run:
             ("delivered again", some_lines(redelivered)),
             ("results twice", f"{self.totals.twice}"),
             ("lost", some_lines(lost) + (f" (delivery is {guarantee})" if lost else "")),
-            ("words", f"{self.totals.words.total()}, counted directly {expected.total()}: "
-                      f"{'equal' if equal else 'NOT EQUAL'}, word by word"),
+            ("words", f"{self.totals.words.total()}, counted directly {expected.total()}: {compared}, word by word"),
             ("most frequent", ", ".join(f"{word} {times}" for word, times in self.totals.words.most_common(5))),
-        ]  # fmt: skip
+        ]
         return rows, equal and (not lost or guarantee == "at-most-once")
 
 
-def some_lines(numbers: list[int]) -> str:
+def some_lines(numbers: list[int], shown: int = 5) -> str:
     """How many, and which the first are."""
-    first = ", ".join(str(number) for number in numbers[:5]) + (", ..." if len(numbers) > 5 else "")
+    first = ", ".join(str(number) for number in numbers[:shown]) + (", ..." if len(numbers) > shown else "")
     return f"{len(numbers)}" + (f" (line {first})" if numbers else "")
 
 
@@ -242,6 +251,8 @@ def main() -> int:
             run.clean_up()
         except (OSError, unimq.UnimqError) as error:
             parser.exit(2, f"{parser.prog}: {error}\n")
+        except EOFError:
+            parser.exit(2, f"{parser.prog}: a consumer ended by itself, for the reason above\n")
     say("")
     for title, text in rows:
         print(f"{title:16} {text}")
