@@ -18,7 +18,7 @@ from unimq.settler import raise_failures
 
 if TYPE_CHECKING:
     from unimq.client import Client, Pong
-    from unimq.driver import Stats
+    from unimq.driver import Outgoing, Stats
     from unimq.hooks import Hooks
     from unimq.pool import Credentials
     from unimq.url import URL
@@ -206,6 +206,20 @@ class Queue(Generic[T]):
         sender = self._channel.sender
         messages = [sender.build(body, headers, priority, delay, at, ttl) for body in bodies]
         return sender.send_many(messages, key, self._deadline(timeout))
+
+    def encode(  # noqa: PLR0913
+        self,
+        body: T,
+        *,
+        headers: Mapping[str, str] | None = None,
+        priority: int | None = None,
+        delay: float | timedelta = 0,
+        at: datetime | None = None,
+        ttl: float | timedelta | None = None,
+        id: str | None = None,  # noqa: A002
+    ) -> "Outgoing":
+        """What `put` would send, checked and encoded, for an adapter that stores messages by another way."""
+        return self._channel.sender.build(body, headers, priority, delay, at, ttl, id)
 
     # Getting
 

@@ -1,0 +1,64 @@
+"""The outbox: a put that is part of the application's own transaction."""
+
+import os
+import sqlite3
+import time
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from unimq.errors import InvalidArgument
+from unimq.message import Receipt
+from unimq.queue import Queue
+from unimq_sqlite import statements as sql
+from unimq_sqlite.rows import id_of, row_of
+from unimq_sqlite.schema import VERSION, version_of
+from unimq_sqlite.store import translate
+
+__all__ = ["put"]
+
+
+def put(  # noqa: PLR0913 - the arguments of a put
+    connection: sqlite3.Connection,
+    queue: Queue[Any],
+    body: Any,
+    *,
+    headers: Mapping[str, str] | None = None,
+    priority: int | None = None,
+    delay: float | timedelta = 0,
+    at: datetime | None = None,
+    ttl: float | timedelta | None = None,
+    id: str | None = None,  # noqa: A002 - as in Queue.put
+) -> Receipt:
+    """Put on `queue` over your own `connection` to the same file, inside the transaction that is open on it.
+
+    The message exists when you commit, together with your other changes, and never did when you roll back; so the
+    receipt says `confirmed=False`. `?max_size=` is not looked at. The other arguments are those of `Queue.put`.
+    Make the tables inside your database by using the queue once with `?shared=true`, a `ping()` is enough.
+
+    Raises:
+        InvalidArgument: the connection's database is not the queue's file, or has no tables of this version.
+        StorageError, Timeout: SQLite refused.
+    """
+    _check_same_file(connection, queue)
+    try:
+        if version_of(connection) != VERSION:
+            msg = f"connection: its database has no unimq tables of version {VERSION}: use the queue once to make them"
+            raise InvalidArgument(msg)
+        message = queue.encode(body, headers=headers, priority=priority, delay=delay, at=at, ttl=ttl, id=id)
+        values = row_of(queue.name, message, None, time.time())
+        seq = connection.execute(sql.INSERT, values).lastrowid or 0
+    except sqlite3.Error as error:
+        raise translate(error, queue.client.url.file_path) from error
+    return Receipt(id_of(seq, values[4], values[6]), confirmed=False, queue=queue.name)
+
+
+def _check_same_file(connection: sqlite3.Connection, queue: Queue[Any]) -> None:
+    url = queue.client.url
+    if url.scheme != "sqlite":
+        msg = f"queue: {queue!r} is not in an SQLite file, so it cannot take part in the transaction"
+        raise InvalidArgument(msg)
+    main = next(path for _, name, path in connection.execute("PRAGMA database_list") if name == "main")
+    if not main or not os.path.exists(url.file_path) or not os.path.samefile(main, url.file_path):  # noqa: PTH110, PTH121
+        msg = f"connection: its database is {main or 'in memory'!r}, the queue's is {url.file_path!r}: they must be one"
+        raise InvalidArgument(msg)
