@@ -138,6 +138,8 @@ def _shown(value: object) -> str:
         return ", ".join(sorted(map(str, value))) or "-"
     if value is None:
         return "-"
+    if isinstance(value, float):
+        return f"{value:g}"
     text = str(value)
     return f"`{text}`" if re.search(r"[\[\\|*]", text) else text
 
