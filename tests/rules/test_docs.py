@@ -20,7 +20,7 @@ from unimq.capabilities import REQUIREMENTS
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_PRINTED = re.compile(r"#-> (.*)$", re.MULTILINE)
+_PRINTED = re.compile(r"# -> (.*)$", re.MULTILINE)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -43,7 +43,7 @@ def shown(page: Path) -> str:
 
 
 def run_python(block: Block, page: Path, names: dict[str, object]) -> None:
-    """Run a block; what it prints must be what its comments `#-> text` say, where it has any."""
+    """Run a block; what it prints must be what its comments `# -> text` say, where it has any."""
     code = compile("\n" * block.line + block.text, str(page), "exec")
     with contextlib.redirect_stdout(io.StringIO()) as output:
         exec(code, names)  # noqa: S102 - our own documentation
