@@ -64,6 +64,8 @@ class Channel(Generic[T]):
         self.transforms = transforms(client.capabilities, settings.envelope)
         self.keeps_lease = client.capabilities.lease.level == "layered"
         """Whether unimq itself ends leases, because the backend's own ends with the connection only."""
+        self.is_plain = client.capabilities.lease_by != "put" and client.hooks.send is None
+        """Whether a put without options is nothing but its body."""
         self._dead: Channel[T] | None = None
         self._refuse_useless_options()
         check_name(name, self.capabilities.limits, room="" if is_dead or settings.dead else DEAD_SUFFIX)

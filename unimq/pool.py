@@ -19,7 +19,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from unimq.capabilities import Capabilities
 from unimq.driver import Driver, Session
@@ -31,6 +31,7 @@ from unimq.url import URL
 
 __all__ = ["Credentials", "Pool"]
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 Credentials = Callable[[], tuple[str, str]]
@@ -102,8 +103,10 @@ class Pool:
                 return link
         return self._open_or_wait(host, deadline, Link.take)
 
-    def run(self, host: Host, deadline: float, call: Callable[[Link], R]) -> R:
-        """Run `call` on a link for anything but a receive.
+    def run(
+        self, host: Host, deadline: float, call: Callable[Concatenate[Link, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run `call` with a link for anything but a receive, and `args`.
 
         It is run again, on another link, when a connection turns out to have died while it was idle: not when it may
         have done something (`in_doubt`), and not when the connection was new.
@@ -113,7 +116,7 @@ class Pool:
             was_used = link.proven
             try:
                 with link:
-                    return call(link)
+                    return call(link, *args, **kwargs)
             except ConnectionLost as error:
                 if error.in_doubt or not was_used:
                     raise

@@ -5,12 +5,11 @@ ended meanwhile makes it somebody else's, what has expired is removed, what was 
 (`?invalid=reject`) goes to the dead-letter queue.
 """
 
-import contextlib
 import math
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from unimq.driver import Delivery, Session
@@ -35,27 +34,23 @@ _RETRY_MOST: Final = 1.0
 
 
 class Cancellation:
-    """Ends a waiting receive from another thread."""
+    """Ends a waiting receive from another thread, and tells that thread why none is going on."""
+
+    __slots__ = ("cancelled", "session", "trouble")
 
     def __init__(self) -> None:
         self.cancelled = False
-        self._session: Session | None = None
+        self.session: Session | None = None
+        """What waits at the moment."""
+        self.trouble: UnimqError | None = None
+        """Why no server could be asked, while that is so."""
 
     def cancel(self) -> None:
         """Let the receive end, at once as a rule; an interrupt that comes a moment too early finds nothing to end."""
         self.cancelled = True
-        session = self._session
+        session = self.session
         if session is not None:
             session.interrupt()
-
-    @contextlib.contextmanager
-    def waiting_on(self, session: Session) -> Generator[None]:
-        """Interrupt `session` when it is cancelled meanwhile."""
-        self._session = session
-        try:
-            yield
-        finally:
-            self._session = None
 
 
 class Receiver(Generic[T]):
@@ -152,7 +147,7 @@ class _Request:
     __slots__ = ("cancellation", "channels", "lease", "limit", "pool", "until")
 
     def __init__(
-        self, channels: "Mapping[str, Channel[Any]]", limit: int, until: float, cancellation: Cancellation | None
+        self, channels: "Mapping[str, Channel[Any]]", limit: int, until: float, cancellation: Cancellation
     ) -> None:
         first = next(iter(channels.values()))
         self.pool = first.pool
@@ -189,12 +184,10 @@ class _Request:
         receiving = self.pool.borrow_receiver(host, until, waits=until > time.monotonic())
         link, cancellation = receiving.link, self.cancellation
         with receiving as session:
-            if cancellation is None:
-                deliveries = session.receive(list(self.channels), self.limit, self.lease, until)
-            else:
-                with cancellation.waiting_on(session):
-                    now = 0.0 if cancellation.cancelled else until
-                    deliveries = session.receive(list(self.channels), self.limit, self.lease, now)
+            cancellation.session = session
+            now = 0.0 if cancellation.cancelled else until
+            deliveries = session.receive(list(self.channels), self.limit, self.lease, now)
+            cancellation.session = None
             if deliveries and link.settling != "any-session":
                 link.held.update((delivery.token, delivery) for delivery in deliveries)
         return [_letter(self.channels[delivery.queue], link, delivery) for delivery in deliveries]
@@ -210,13 +203,14 @@ def fetch(
     """
     channel = next(iter(channels.values()))
     pool = channel.pool
-    request = _Request(channels, limit, until, cancellation)
+    request = _Request(channels, limit, until, cancellation or Cancellation())
     give_up = time.monotonic() + channel.settings.connect_timeout
     pause = _RETRY_LEAST
     while True:
         try:
             letters = request.ask_hosts()
-        except (ConnectError, ConnectionLost):
+        except (ConnectError, ConnectionLost) as error:
+            request.cancellation.trouble = error
             channel.check_open()
             now = time.monotonic()
             if now >= until or (not pool.met and now >= give_up):
@@ -226,10 +220,10 @@ def fetch(
         else:
             if letters:
                 return letters
-            if time.monotonic() >= until or (cancellation is not None and cancellation.cancelled):
-                names = ", ".join(channels)
-                msg = f"no message on {names} of {channel.where} in time"
+            if time.monotonic() >= until or request.cancellation.cancelled:
+                msg = f"no message on {', '.join(channels)} of {channel.where} in time"
                 raise Empty(msg)
+            request.cancellation.trouble = None
             pause = _RETRY_LEAST
             channel.check_open()
 
