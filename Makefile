@@ -1,0 +1,82 @@
+# Two commands matter, and each sets up what it needs:
+#   make demo                      a real job on a real queue; FILE=some.txt and URL=scheme://... change what and where
+#   make test                      everything that .ci/run runs
+# The rest are parts of them, and `make docs`, which writes the generated tables again.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export FILE ?= README.md
+export URL ?=
+PYTHON ?= $(shell .ci/find-python)
+BIN := .venv/bin
+
+help: ## Show the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: .venv/.runtime ## Count the words of FILE on URL with two consumers, and kill one of them
+	@$(BIN)/python docs/examples/wordcount.py "$$FILE" $${URL:+--url "$$URL"}
+
+test: lint types imports package other-pythons unit ## Everything, with the summary of the tests as the last line
+
+# The environments. Both are made again when pyproject.toml changes.
+
+.venv/.runtime: pyproject.toml
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer with venv is needed: apt-get install python3-venv" >&2; exit 1; }
+	"$(PYTHON)" -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --editable ".[cli]"
+	@touch $@
+
+.venv/.dev: .venv/.runtime
+	$(BIN)/python -m pip install --quiet --editable ".[all]" --group dev
+	@touch $@
+
+install: .venv/.dev ## Set up .venv for development
+
+lint: .venv/.dev ## Style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: .venv/.dev ## Put the code into shape
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+types: .venv/.dev ## Types, by two checkers
+	$(BIN)/mypy
+	$(BIN)/mypy tests/typing docs/examples
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+imports: .venv/.dev ## Who may import whom
+	$(BIN)/lint-imports
+
+unit: .venv/.dev ## The tests, with their coverage
+	@mkdir -p build && rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest | tee build/pytest.log
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+	@tail -n 1 build/pytest.log
+
+other-pythons: .venv/.dev ## The tests on the other supported versions of Python that are on this machine
+	.ci/other-pythons
+
+# The wheel is built from the sdist, and proved where the sources are not on the path.
+package: .venv/.dev ## Build, and try what was built
+	rm -rf build/package
+	$(BIN)/python -m build --outdir build/package .
+	$(BIN)/twine check --strict build/package/*
+	"$(PYTHON)" -m venv build/package/venv
+	build/package/venv/bin/python -m pip install --quiet "$$(ls build/package/*.whl)[cli]"
+	cd build/package && venv/bin/python -I ../../tests/rules/smoke.py && venv/bin/unimq --help
+
+docs: .venv/.dev ## Write the generated parts of the documentation again
+	$(BIN)/python docs/generate.py
+
+clean: ## Remove what was made here
+	rm -rf .venv .venv-* build .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.PHONY: help demo test install lint format types imports unit other-pythons package docs clean
