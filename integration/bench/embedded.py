@@ -216,7 +216,7 @@ def kombu_row(rounds: int, n: int) -> tuple[str, float, float, float]:
 
 
 def depth_row(folder: str, rounds: int, n: int) -> tuple[str, float, float, float]:
-    """get and ack at 1,000,000 waiting messages, beside the same at 1,000."""
+    """Get and ack at 1,000,000 waiting messages, beside the same at 1,000."""
     deep = Ours(f"sqlite:///{folder}/deep.db?queue=q&durability=normal")
     shallow = Ours(f"sqlite:///{folder}/shallow.db?queue=q&durability=normal")
     deep.put_batches(1_000_000)
@@ -236,7 +236,9 @@ def depth_row(folder: str, rounds: int, n: int) -> tuple[str, float, float, floa
 def import_ms(rounds: int) -> float:
     """Milliseconds that `import unimq` with its Queue takes, without the interpreter's start."""
     code = "import time; s = time.perf_counter(); import unimq; unimq.Queue; print((time.perf_counter() - s) * 1e3)"
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(rounds)]
+    runs = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(rounds)
+    ]
     return statistics.median(float(run.stdout) for run in runs)
 
 
