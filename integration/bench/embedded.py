@@ -19,8 +19,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import kombu
+import persistqueue
 
 import unimq
 
@@ -137,7 +141,7 @@ def sqlite_rows(folder: str, rounds: int, n: int) -> list[tuple[str, float, floa
             for turn in range(rounds):
                 candidates = [getattr(ours, what), getattr(hand, what)]
                 order = candidates if turn % 2 else candidates[::-1]
-                figures = {id(c): timed(lambda c=c: c(count), count) for c in order}
+                figures = {id(c): timed(partial(c, count), count) for c in order}
                 pairs.append((figures[id(candidates[0])], figures[id(candidates[1])]))
                 prepare = {"get_ack": "put_batches", "get_ack_batches": "put_batches"}.get(what)
                 if what.startswith("put"):
@@ -147,7 +151,7 @@ def sqlite_rows(folder: str, rounds: int, n: int) -> list[tuple[str, float, floa
                     getattr(hand, prepare)(count)
             rows.append(row(f"sqlite {durability}: {what}", pairs))
             drain(ours, hand, 0)
-            if what == "put" or what == "put_batches":
+            if what in {"put", "put_batches"}:
                 ours.put_batches(count)
                 hand.put_batches(count)
         ours.queue.close()
@@ -173,8 +177,6 @@ def row(what: str, pairs: list[tuple[float, float]]) -> tuple[str, float, float,
 
 def persist_queue_row(folder: str, rounds: int, n: int) -> tuple[str, float, float, float]:
     """Batches of 100 beside `SQLiteAckQueue` one by one (it has no batches); both with its `synchronous`."""
-    import persistqueue
-
     other = persistqueue.SQLiteAckQueue(f"{folder}/persist", auto_commit=True)
     level = other._putter.execute("PRAGMA synchronous").fetchall()[0][0]
     durability = {1: "normal", 2: "full"}[level]
@@ -198,8 +200,6 @@ def persist_queue_row(folder: str, rounds: int, n: int) -> tuple[str, float, flo
 
 def kombu_row(rounds: int, n: int) -> tuple[str, float, float, float]:
     """put, get and ack on memory, beside kombu's memory transport."""
-    import kombu
-
     ours = Ours("memory:///bench")
     connection = kombu.Connection("memory://")
     simple = connection.SimpleQueue("bench", serializer="raw", compression=None)
@@ -236,10 +236,8 @@ def depth_row(folder: str, rounds: int, n: int) -> tuple[str, float, float, floa
 def import_ms(rounds: int) -> float:
     """Milliseconds that `import unimq` with its Queue takes, without the interpreter's start."""
     code = "import time; s = time.perf_counter(); import unimq; unimq.Queue; print((time.perf_counter() - s) * 1e3)"
-    runs = [
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(rounds)
-    ]
-    return statistics.median(float(run.stdout) for run in runs)
+    command = [sys.executable, "-c", code]
+    return statistics.median(float(subprocess.check_output(command)) for _ in range(rounds))
 
 
 def machine() -> str:
