@@ -123,6 +123,11 @@ class Queue(Generic[T]):
         return self._channel.name
 
     @property
+    def codec(self) -> str:
+        """The name of the codec of its bodies."""
+        return self._channel.codec.name
+
+    @property
     def client(self) -> "Client":
         """The client with the connections; a `Queue(url)` has one of its own."""
         return self._channel.client

@@ -111,6 +111,10 @@ class AsyncQueue(Generic[T]):
         return self._channel.name
 
     @property
+    def codec(self) -> str:
+        return self._channel.codec.name
+
+    @property
     def client(self) -> "AsyncClient":
         return self._client
 
