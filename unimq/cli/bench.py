@@ -31,9 +31,8 @@ def bench(url: str, messages: int, size: int, as_json: bool) -> None:  # noqa: F
         try:
             with progress() as bar:
                 for name, per_call, call in _runs(queue, os.urandom(size)):
-                    results[name] = _measure(
-                        call, messages, per_call, bar.track(range(0, messages, per_call), description=name)
-                    )
+                    calls = bar.track(range(messages // per_call), description=name)
+                    results[name] = _measure(call, per_call, calls)
         finally:
             if client.capabilities.delete:
                 queue.delete()

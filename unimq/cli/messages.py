@@ -20,22 +20,18 @@ from unimq.cli.show import (
 )
 from unimq.options import parse_duration
 
-__all__ = ["COMMANDS", "Seconds"]
+__all__ = ["COMMANDS"]
 
 _BATCH = 100
 
 
-class Seconds(click.ParamType[float]):
-    """A duration such as 250ms, 30s or 5m."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Seconds."""
-        try:
-            return parse_duration(str(value))
-        except ValueError as error:
-            self.fail(f"{value!r} {error}", param, ctx)
+def duration(text: str) -> float:
+    """Seconds, from a text such as 250ms, 30s or 5m."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        msg = f"{text!r} {error}"
+        raise click.BadParameter(msg) from None
 
 
 def _headers(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -53,8 +49,8 @@ def _headers(_context: click.Context, _parameter: click.Parameter, values: tuple
 @click.option("--text", is_flag=True, help="The body is a text as it is, not JSON.")
 @click.option("--header", "headers", multiple=True, callback=_headers, help="A header, key=value; repeatable.")
 @click.option("--priority", type=click.IntRange(0, 9), help="0 to 9, 9 is delivered first.")
-@click.option("--delay", type=Seconds(), default="0", help="Not before, e.g. 5m.")
-@click.option("--ttl", type=Seconds(), help="Not after, e.g. 1h.")
+@click.option("--delay", type=duration, default="0", help="Not before, e.g. 5m.")
+@click.option("--ttl", type=duration, help="Not after, e.g. 1h.")
 @click.option("--id", "id_", help="An own id.")
 @json_option
 def put(  # noqa: PLR0913, PLR0917 - its options
@@ -116,7 +112,7 @@ def _body(queue: "unimq.Queue[Any]", raw: bytes, *, text: bool, where: str) -> A
 @click.command(epilog="Example: unimq get 'sqlite:///jobs.db?queue=mail' --count 10 --timeout 5s")
 @url_argument_or_variable
 @click.option("--count", type=click.IntRange(1), default=1, show_default=True, help="How many at most.")
-@click.option("--timeout", type=Seconds(), default="0", show_default=True, help="How long to wait for each.")
+@click.option("--timeout", type=duration, default="0", show_default=True, help="How long to wait for each.")
 @click.option("--keep", is_flag=True, help="Give them back instead of removing them.")
 @json_option
 def get(url: str, count: int, timeout: float, keep: bool, as_json: bool) -> None:  # noqa: FBT001
