@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -68,8 +68,8 @@ class Consumer:
 class Totals:
     """The results put together. A line's number makes a result that comes twice harmless: it counts once."""
 
-    words: Counter[str] = field(default_factory=Counter)
-    done: dict[int, Result] = field(default_factory=dict)
+    words: Counter[str] = field(default_factory=Counter[str])
+    done: dict[int, Result] = field(default_factory=dict[int, Result])
     twice: int = 0
 
     def add(self, result: Result) -> None:
@@ -82,7 +82,7 @@ class Totals:
 
 
 @contextmanager
-def queues(url: str, name: str) -> Iterator[tuple[unimq.Queue[Line], unimq.Queue[Result]]]:
+def queues(url: str, name: str) -> Generator[tuple[unimq.Queue[Line], unimq.Queue[Result]]]:
     """The queue of jobs and the queue of results, on the same connections."""
     with unimq.connect(url) as client:
         lease = LEASE if client.capabilities.lease else None
