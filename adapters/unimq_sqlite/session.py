@@ -37,16 +37,23 @@ class SQLiteSession:
     def send(self, queue: str, messages: Sequence[Outgoing], deadline: float) -> Sequence[str | UnimqError | None]:
         """Store one by a single statement, many in one transaction."""
         if len(messages) == 1 and self._max_size is None:
-            values = row_of(queue, messages[0], None, time.time())
-            seq = self._store.run(deadline, lambda: self._execute(sql.INSERT, values).lastrowid or 0)
-            self._bell.ring()
-            return [id_of(seq, values[4], values[6])]
+            return [self._insert_one(queue, messages[0], deadline)]
         with self._store.transaction(deadline):
             room = len(messages) if self._max_size is None else self._room(queue, self._max_size)
             ids: list[str | UnimqError | None] = list(self._insert(queue, messages[:room]))
         self._bell.ring()
         full = Full(f"queue {queue!r} of {self._store.path!r} is full, max_size={self._max_size}: nothing was stored")
         return ids + [full] * (len(messages) - len(ids))
+
+    def _insert_one(self, queue: str, message: Outgoing, deadline: float) -> str:
+        statement = sql.INSERT
+        values = row_of(queue, message, None, time.time())
+        _, _, rank, due, nonce, count, own_id, expires, enqueued, headers, body = values
+        if due is None and not count and own_id is None and expires is None and headers is None:
+            statement, values = sql.INSERT_PLAIN, (queue, rank, nonce, enqueued, body)
+        seq = self._store.write(deadline, statement, values).lastrowid or 0
+        self._bell.ring()
+        return id_of(seq, nonce, own_id)
 
     def _room(self, queue: str, most: int) -> int:
         return max(0, most - int(self._execute(sql.WAITING, (queue, most)).fetchall()[0][0]))
@@ -142,7 +149,7 @@ class SQLiteSession:
         self, statement: str, values: list[tuple[Any, ...]], deliveries: Sequence[Delivery], deadline: float
     ) -> Sequence[UnimqError | None]:
         if len(values) == 1:
-            done = self._store.run(deadline, lambda: self._execute(statement, values[0]).rowcount)
+            done = self._store.write(deadline, statement, values[0]).rowcount
             return [None if done else _lost(deliveries[0])]
         with self._store.transaction(deadline):
             counts = [self._execute(statement, one).rowcount for one in values]

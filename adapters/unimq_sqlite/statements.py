@@ -16,6 +16,10 @@ INSERT: Final = (
     "INSERT INTO unimq_messages (seq, queue, rank, due, held, nonce, count, own_id, expires, enqueued, headers, body)"
     " VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?)"
 )
+INSERT_PLAIN: Final = (
+    "INSERT INTO unimq_messages (queue, rank, held, nonce, count, enqueued, body) VALUES (?, ?, 0, ?, 0, ?, ?)"
+)
+"""For a message with nothing but a body: binding six nulls costs as much as a tenth of the insert."""
 LAST: Final = "SELECT coalesce(max(seq), 0) FROM unimq_messages"
 
 TAKE_ONE: Final = f"{_LEASE} WHERE seq = ({_NEXT} 1) AND {_NOTHING_DUE} RETURNING {_COLUMNS}"

@@ -5,7 +5,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Generator
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from unimq.errors import ConnectError, ConnectionLost, ServerError, StorageError, Timeout, TooLarge, UnimqError
 from unimq_sqlite import schema
@@ -30,6 +30,13 @@ class Store:
         self.connection = connection
         self.execute = connection.execute
         self.path = path
+
+    def write(self, deadline: float, statement: str, values: tuple[Any, ...]) -> sqlite3.Cursor:
+        """Execute one statement that returns no rows; `run` without the cost of a closure when nothing is locked."""
+        try:
+            return self.execute(statement, values)
+        except sqlite3.Error:
+            return self.run(deadline, lambda: self.execute(statement, values))
 
     def run(self, deadline: float, work: Callable[[], R]) -> R:
         """Run one statement, waiting for the write lock until `deadline`, at least once."""
