@@ -126,6 +126,8 @@ class Run:
         self.url = url
         self.path = path
         self.lines = read_lines(path)
+        if not self.lines:
+            sys.exit(f"{path}: it has no lines to count")
         self.totals = Totals()
         self.held_at_death: int | None = None
         self.name = f"wordcount-{uuid4().hex[:8]}"  # its own queues: two runs do not meet
