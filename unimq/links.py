@@ -102,6 +102,11 @@ class Link:
             lock.release()
         return self.alive
 
+    @property
+    def link(self) -> "Link":
+        """Itself, where a poll on it needs no `Receiving`."""
+        return self
+
     def __enter__(self) -> Session:
         return self.session
 

@@ -98,10 +98,13 @@ class Pool:
 
     def borrow(self, host: Host, deadline: float) -> Link:
         """A link for anything but a receive. Use it in a `with` statement."""
+        return self._free(host, Link.take) or self._open_or_wait(host, deadline, Link.take)
+
+    def _free(self, host: Host, take: Callable[[Link], bool]) -> Link | None:
         for link in self.links:
-            if link.host is host and link.take():
+            if link.host is host and take(link):
                 return link
-        return self._open_or_wait(host, deadline, Link.take)
+        return None
 
     def run(
         self, host: Host, deadline: float, call: Callable[Concatenate[Link, P], R], *args: P.args, **kwargs: P.kwargs
@@ -121,7 +124,7 @@ class Pool:
                 if error.in_doubt or not was_used:
                     raise
 
-    def borrow_receiver(self, host: Host, deadline: float, *, waits: bool) -> Receiving:
+    def borrow_receiver(self, host: Host, deadline: float, *, waits: bool) -> Receiving | Link:
         """A link for a receive. One that `waits` gets a session that may wait, opening one where that is needed.
 
         While all links are lent it waits for one until `deadline`.
@@ -130,15 +133,10 @@ class Pool:
             TooManyInFlight: it should wait, and all `?max_sessions=` sessions hold unsettled messages.
         """
         if not waits:
-            for link in self.links:
-                if link.host is host and link.take_receiver():
-                    return Receiving(link, waits=False)
-            return Receiving(self._open_or_wait(host, deadline, Link.take_receiver), waits=False)
+            link = self._free(host, Link.take_receiver) or self._open_or_wait(host, deadline, Link.take_receiver)
+            return Receiving(link, waits=False) if link.settling == "duplex" else link
         take = self._take_to_wait
-        for link in self.links:
-            if link.host is host and take(link):
-                return Receiving(link, waits=True)
-        return Receiving(self._open_or_wait(host, deadline, take, waits=True), waits=True)
+        return Receiving(self._free(host, take) or self._open_or_wait(host, deadline, take, waits=True), waits=True)
 
     def stopped_waiting(self, link: Link) -> None:
         """Count a receive that waited as over."""
@@ -193,9 +191,8 @@ class Pool:
                 # Counted before looking again: a link that is given back from here on wakes us.
                 self.waiters += 1
                 try:
-                    for link in self.links:
-                        if link.host is host and take(link):
-                            return link
+                    if (free := self._free(host, take)) is not None:
+                        return free
                     if len(self.links) + self._opening >= self._max_sessions:
                         self._wait_for_a_link(host, deadline, waits=waits)
                         continue

@@ -19,8 +19,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import kombu
+import persistqueue
 
 import unimq
 
@@ -137,7 +141,7 @@ def sqlite_rows(folder: str, rounds: int, n: int) -> list[tuple[str, float, floa
             for turn in range(rounds):
                 candidates = [getattr(ours, what), getattr(hand, what)]
                 order = candidates if turn % 2 else candidates[::-1]
-                figures = {id(c): timed(lambda c=c: c(count), count) for c in order}
+                figures = {id(c): timed(partial(c, count), count) for c in order}
                 pairs.append((figures[id(candidates[0])], figures[id(candidates[1])]))
                 prepare = {"get_ack": "put_batches", "get_ack_batches": "put_batches"}.get(what)
                 if what.startswith("put"):
@@ -147,7 +151,7 @@ def sqlite_rows(folder: str, rounds: int, n: int) -> list[tuple[str, float, floa
                     getattr(hand, prepare)(count)
             rows.append(row(f"sqlite {durability}: {what}", pairs))
             drain(ours, hand, 0)
-            if what == "put" or what == "put_batches":
+            if what in {"put", "put_batches"}:
                 ours.put_batches(count)
                 hand.put_batches(count)
         ours.queue.close()
@@ -173,8 +177,6 @@ def row(what: str, pairs: list[tuple[float, float]]) -> tuple[str, float, float,
 
 def persist_queue_row(folder: str, rounds: int, n: int) -> tuple[str, float, float, float]:
     """Batches of 100 beside `SQLiteAckQueue` one by one (it has no batches); both with its `synchronous`."""
-    import persistqueue
-
     other = persistqueue.SQLiteAckQueue(f"{folder}/persist", auto_commit=True)
     level = other._putter.execute("PRAGMA synchronous").fetchall()[0][0]
     durability = {1: "normal", 2: "full"}[level]
@@ -198,8 +200,6 @@ def persist_queue_row(folder: str, rounds: int, n: int) -> tuple[str, float, flo
 
 def kombu_row(rounds: int, n: int) -> tuple[str, float, float, float]:
     """put, get and ack on memory, beside kombu's memory transport."""
-    import kombu
-
     ours = Ours("memory:///bench")
     connection = kombu.Connection("memory://")
     simple = connection.SimpleQueue("bench", serializer="raw", compression=None)
@@ -216,7 +216,7 @@ def kombu_row(rounds: int, n: int) -> tuple[str, float, float, float]:
 
 
 def depth_row(folder: str, rounds: int, n: int) -> tuple[str, float, float, float]:
-    """get and ack at 1,000,000 waiting messages, beside the same at 1,000."""
+    """Get and ack at 1,000,000 waiting messages, beside the same at 1,000."""
     deep = Ours(f"sqlite:///{folder}/deep.db?queue=q&durability=normal")
     shallow = Ours(f"sqlite:///{folder}/shallow.db?queue=q&durability=normal")
     deep.put_batches(1_000_000)
@@ -233,11 +233,12 @@ def depth_row(folder: str, rounds: int, n: int) -> tuple[str, float, float, floa
     return row("sqlite normal: get_ack at 1,000,000 waiting beside 1,000", pairs)
 
 
-def import_ms(rounds: int) -> float:
-    """Milliseconds that `import unimq` with its Queue takes, without the interpreter's start."""
+def import_ms(folder: str, rounds: int) -> float:
+    """Milliseconds that `import unimq` and its `Queue` take: compiled before, without the interpreter's start."""
     code = "import time; s = time.perf_counter(); import unimq; unimq.Queue; print((time.perf_counter() - s) * 1e3)"
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(rounds)]
-    return statistics.median(float(run.stdout) for run in runs)
+    environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": folder}
+    runs = [float(subprocess.check_output([sys.executable, "-c", code], env=environ)) for _ in range(rounds + 1)]
+    return statistics.median(runs[1:])
 
 
 def machine() -> str:
@@ -267,9 +268,9 @@ def main() -> None:
                 [kombu_row(arguments.rounds, arguments.messages)],
             )
         )
+        imported = import_ms(folder, arguments.rounds)
     finally:
         shutil.rmtree(folder)
-    imported = import_ms(arguments.rounds)
     if arguments.json:
         print(json.dumps({"machine": machine(), "rows": rows, "import_ms": imported}))
         return

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
+from servers import Broker, SimSession
 
 import unimq
-from servers import Broker, SimSession
 
 Test = Callable[["unimq.AsyncQueue[Any]"], Awaitable[None]]
 

@@ -34,6 +34,6 @@ def unimq_queue(request: pytest.FixtureRequest) -> "Iterator[Queue[Any]]":
     with connect(url) as client:
         queue: Queue[Any] = client.queue(f"test-{uuid.uuid4().hex}")
         yield queue
-        for used in (queue, queue.dead):
-            if used.capabilities.delete:
-                used.delete()
+        if queue.capabilities.delete:
+            queue.delete()
+            queue.dead.delete()
