@@ -134,7 +134,7 @@ class Run:
         self.context = multiprocessing.get_context("spawn")
         # A small file is made to last about two seconds, so that both consumers get jobs and there is time to watch.
         self.pause = min(0.2, 2.0 / len(self.lines))
-        self.victim, self.victim_says = self.start_consumer(1, stumble_at=1 + len(self.lines) // 8)
+        self.victim, self.victim_says = self.start_consumer(1, stumble_at=1 + len(self.lines) // 5)
         self.survivor, self.survivor_says = self.start_consumer(2, stumble_at=None)
 
     def start_consumer(self, number: int, stumble_at: int | None) -> tuple[BaseProcess, Connection]:
