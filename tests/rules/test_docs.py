@@ -42,6 +42,14 @@ def shown(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+def run_tests(block: Block) -> None:
+    """Run a block that has tests, as an application's tests: it stands alone."""
+    Path("test_page.py").write_text(block.text, "utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_page.py"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=50)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def run_python(block: Block, page: Path, names: dict[str, object]) -> None:
     """Run a block; what it prints must be what its comments `# -> text` say, where it has any."""
     code = compile("\n" * block.line + block.text, str(page), "exec")
@@ -80,7 +88,9 @@ def test_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "__main__", module)
     try:
         for block in blocks(page):
-            if block.language == "python":
+            if block.language == "python" and "\ndef test_" in block.text:
+                run_tests(block)
+            elif block.language == "python":
                 run_python(block, page, module.__dict__)
             elif block.language == "shell" and block.text.startswith("unimq "):
                 run_shell(block)
