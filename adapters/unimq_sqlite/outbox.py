@@ -11,7 +11,7 @@ from unimq.errors import InvalidArgument
 from unimq.message import Receipt
 from unimq.queue import Queue
 from unimq_sqlite import statements as sql
-from unimq_sqlite.rows import id_of, row_of
+from unimq_sqlite.rows import id_of, nonces, row_of
 from unimq_sqlite.schema import VERSION, version_of
 from unimq_sqlite.store import translate
 
@@ -46,11 +46,12 @@ def put(  # noqa: PLR0913 - the arguments of a put
             msg = f"connection: its database has no unimq tables of version {VERSION}: use the queue once to make them"
             raise InvalidArgument(msg)
         message = queue.encode(body, headers=headers, priority=priority, delay=delay, at=at, ttl=ttl, id=id)
-        values = row_of(queue.name, message, None, time.time())
-        seq = connection.execute(sql.INSERT, values).lastrowid or 0
+        nonce = next(nonces())
+        row = row_of(queue.name, message, None, nonce, time.time())
+        seq = connection.execute(sql.INSERT, row).lastrowid or 0
     except sqlite3.Error as error:
         raise translate(error, queue.client.url.file_path) from error
-    return Receipt(id_of(seq, values[4], values[6]), confirmed=False, queue=queue.name)
+    return Receipt(id_of(seq, nonce, message.id), confirmed=False, queue=queue.name)
 
 
 def _check_same_file(connection: sqlite3.Connection, queue: Queue[Any]) -> None:
