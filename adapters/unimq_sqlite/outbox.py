@@ -59,7 +59,19 @@ def _check_same_file(connection: sqlite3.Connection, queue: Queue[Any]) -> None:
     if url.scheme != "sqlite":
         msg = f"queue: {queue!r} is not in an SQLite file, so it cannot take part in the transaction"
         raise InvalidArgument(msg)
-    main = next(path for _, name, path in connection.execute("PRAGMA database_list") if name == "main")
-    if not main or not os.path.exists(url.file_path) or not os.path.samefile(main, url.file_path):  # noqa: PTH110, PTH121
-        msg = f"connection: its database is {main or 'in memory'!r}, the queue's is {url.file_path!r}: they must be one"
+    if not isinstance(connection, sqlite3.Connection):
+        msg = f"connection: is a {type(connection).__name__}: must be a sqlite3.Connection, take the one that it wraps"
         raise InvalidArgument(msg)
+    main = _main_file(connection)
+    if not main or not os.path.exists(url.file_path) or not os.path.samefile(main, url.file_path):  # noqa: PTH110, PTH121
+        shown = main or "in memory"
+        msg = f"connection: its database is {shown!r}, the queue's is {url.file_path!r}: they must be one"
+        raise InvalidArgument(msg)
+
+
+def _main_file(connection: sqlite3.Connection) -> str:
+    """The path of its main database, whatever rows and texts look like on an application's connection."""
+    cursor = connection.cursor()
+    cursor.row_factory = None
+    rows = cursor.execute("SELECT CAST(file AS BLOB) FROM pragma_database_list WHERE name = 'main'").fetchall()
+    return os.fsdecode(rows[0][0] or b"")

@@ -133,13 +133,13 @@ class SQLiteSession:
             return [None if done else _lost(deliveries[0])]
         with self._store.transaction(deadline):
             now = time.time()
-            values = [(*first, *one.token, now) for one in deliveries]
+            all_values = [(*first, *one.token, now) for one in deliveries]
             self._execute("SAVEPOINT together")
-            if self._store.connection.executemany(statement, values).rowcount == len(values):
-                return [None] * len(values)
+            if self._store.connection.executemany(statement, all_values).rowcount == len(all_values):
+                return [None] * len(all_values)
             # Some were lost: one by one it is known which.
             self._execute("ROLLBACK TO together")
-            counts = [self._execute(statement, one).rowcount for one in values]
+            counts = [self._execute(statement, one).rowcount for one in all_values]
         return [None if done else _lost(one) for one, done in zip(deliveries, counts, strict=True)]
 
     def move(self, delivery: Delivery, queue: str, message: Outgoing, deadline: float) -> str | None:
@@ -196,7 +196,9 @@ class SQLiteSession:
         """Remove all of it, in small transactions."""
         removed, complete = self._delete_all(queue, (sql.DELETE_READY, sql.DELETE_DUE), deadline)
         if not complete:
-            msg = f"queue {queue!r} of sqlite store {self._store.path!r}: {removed} messages were removed in time: repeat"
+            msg = (
+                f"queue {queue!r} of sqlite store {self._store.path!r}: {removed} messages were removed in time: repeat"
+            )
             raise Timeout(msg)
 
     def _delete_all(self, queue: str, statements: tuple[str, ...], deadline: float) -> tuple[int, bool]:

@@ -71,9 +71,7 @@ DELETE_DUE: Final = f"{_DELETE} due < 1e300 AND seq <= ?2 LIMIT ?3)"
 
 _NOBODYS: Final = "AND (state <> 1 OR due <= ?2) AND (expires IS NULL OR expires > ?2)"
 CANCEL_OWN: Final = f"DELETE FROM unimq_messages WHERE queue = ?1 AND own_id = ?3 {_NOBODYS}"
-CANCEL: Final = (
-    f"DELETE FROM unimq_messages WHERE seq = ?3 AND nonce = ?4 AND queue = ?1 AND own_id IS NULL {_NOBODYS}"
-)
+CANCEL: Final = f"DELETE FROM unimq_messages WHERE seq = ?3 AND nonce = ?4 AND queue = ?1 AND own_id IS NULL {_NOBODYS}"
 QUEUES: Final = (
     "WITH RECURSIVE waiting(name) AS (SELECT min(queue) FROM unimq_messages WHERE state = 0"
     " UNION SELECT (SELECT min(queue) FROM unimq_messages WHERE state = 0 AND queue > name) FROM waiting"

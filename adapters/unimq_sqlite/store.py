@@ -34,6 +34,7 @@ class Store:
         self.connection = connection
         self.execute = connection.execute
         self.path = path
+        self._where = os.path.abspath(path)  # noqa: PTH100 - pathlib costs 5 ms of import
         self._identity: tuple[int, int] | None = None
         self._check_at = 0.0
 
@@ -101,7 +102,7 @@ class Store:
     def check(self) -> None:
         """Raise `ConnectionLost` when the file is no longer at its path: what is put into a removed file is lost."""
         try:
-            found = os.stat(self.path)
+            found = os.stat(self._where)  # noqa: PTH116 - as above
             identity = found.st_dev, found.st_ino
         except OSError:
             identity = 0, 0

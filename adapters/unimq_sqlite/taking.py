@@ -44,9 +44,7 @@ def take(store: Store, queue: str, limit: int, lease: float, deadline: float) ->
     return [delivery_of(queue, row, until) for row in rows]
 
 
-def _take_what_is_due(
-    store: Store, queue: str, limit: int, lease: float, deadline: float
-) -> tuple[list[Row], float]:
+def _take_what_is_due(store: Store, queue: str, limit: int, lease: float, deadline: float) -> tuple[list[Row], float]:
     give_up = max(deadline, time.monotonic() + _RIPENING_MOST)
     while True:
         with store.transaction(deadline):
