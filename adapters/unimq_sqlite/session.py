@@ -196,9 +196,8 @@ class SQLiteSession:
         """Remove all of it, in small transactions."""
         removed, complete = self._delete_all(queue, (sql.DELETE_READY, sql.DELETE_DUE), deadline)
         if not complete:
-            msg = (
-                f"queue {queue!r} of sqlite store {self._store.path!r}: {removed} messages were removed in time: repeat"
-            )
+            where = f"queue {queue!r} of sqlite store {self._store.path!r}"
+            msg = f"{where}: {removed} messages were removed, not all in time: delete it again"
             raise Timeout(msg)
 
     def _delete_all(self, queue: str, statements: tuple[str, ...], deadline: float) -> tuple[int, bool]:
