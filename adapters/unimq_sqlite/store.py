@@ -17,6 +17,8 @@ R = TypeVar("R")
 
 _OLDEST: Final = (3, 35, 0)
 """The first SQLite with RETURNING."""
+_SMALLEST: Final = 512
+"""Bytes of the smallest page."""
 _PATIENCE: Final = 0.05
 """Seconds that a call whose deadline is over still waits for a lock: others hold it for a commit, as a rule."""
 _PAUSE_LEAST: Final = 0.0005
@@ -151,6 +153,11 @@ def _check_path(path: str) -> None:
     folder = os.path.dirname(path) or "."  # noqa: PTH120 - pathlib costs 5 ms of import
     if not os.path.isdir(folder):  # noqa: PTH112
         msg = f"sqlite store {path!r}: the directory {folder!r} does not exist: create it first"
+        raise StorageError(msg)
+    if os.path.isfile(path) and 0 < os.path.getsize(path) < _SMALLEST:  # noqa: PTH113, PTH202
+        # SQLite would take it for an empty one, and write over it. Its first bytes are not looked at: closing a file
+        # that was opened here would end the locks of this process's other connections to it.
+        msg = f"sqlite store {path!r}: it is no SQLite database, it has less than {_SMALLEST} bytes: name another file"
         raise StorageError(msg)
 
 

@@ -56,14 +56,13 @@ def start(path: str) -> Iterator[Start]:
     """Starts another Python with a script that has `connect()` for the same file; all are ended with the test."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(script: str, *arguments: str, user: int | None = None) -> "subprocess.Popen[str]":
+    def start(script: str, *arguments: str) -> "subprocess.Popen[str]":
         started.append(
             subprocess.Popen(
                 [sys.executable, "-c", PRELUDE + script, path, *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
-                user=user,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
             )
         )
