@@ -146,9 +146,7 @@ def test_an_old_sqlite_is_refused(monkeypatch: pytest.MonkeyPatch, connect: Open
         connect()
 
 
-def test_a_file_that_cannot_have_a_write_ahead_log_is_refused(
-    monkeypatch: pytest.MonkeyPatch, connect: Open
-) -> None:
+def test_a_file_that_cannot_have_a_write_ahead_log_is_refused(monkeypatch: pytest.MonkeyPatch, connect: Open) -> None:
     """As on a network file system, where SQLite stays with another journal."""
     rows = store.Store.rows
 
@@ -255,9 +253,7 @@ def test_a_put_into_a_file_that_is_gone_is_refused(
     assert connect().send("q", [Outgoing(b"x")], INF)
 
 
-def test_a_relative_path_stays_with_its_file(
-    connect: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_relative_path_stays_with_its_file(connect: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A change of the working directory does not make an open connection lose it."""
     monkeypatch.chdir(tmp_path)
     session = connect(where="rel.db")

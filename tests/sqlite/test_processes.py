@@ -52,9 +52,7 @@ while True:
     assert session._store.rows(INF, "PRAGMA integrity_check") == [("ok",)]
 
 
-def test_what_a_killed_consumer_held_comes_back_when_its_lease_ends(
-    start: Start, session: SQLiteSession
-) -> None:
+def test_what_a_killed_consumer_held_comes_back_when_its_lease_ends(start: Start, session: SQLiteSession) -> None:
     """Counted; what it had acked does not."""
     session.send("q", [Outgoing(b"acked"), Outgoing(b"held")], INF)
     process = start(
