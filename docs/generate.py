@@ -1,16 +1,18 @@
 """Write the generated parts of the documentation, which are made from the drivers' own data.
 
 A generated part stands between two comments, `<!-- generated: WHAT -->` and `<!-- /generated -->`, in README.md or a
-page under docs/; WHAT is a name of `PARTS`, or `options NAME` with a scheme or `core`. A test compares what stands
-there with what this would write.
+page under docs/; WHAT is a name of `PARTS`, `options core`, or `page NAME` with a backend's scheme. A test compares
+what stands there with what this would write.
 """
 
+import importlib
+import inspect
 import re
 import sys
 import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from unimq import URL, Capabilities, registry
 from unimq.capabilities import CAPABILITY_NAMES
@@ -18,7 +20,7 @@ from unimq.driver import Driver
 from unimq.options import CORE, markdown_table
 
 ROOT: Final = Path(__file__).parent.parent
-_PART: Final = re.compile(r"(<!-- generated: ([^>]+) -->\n).*?(\n<!-- /generated -->)", re.DOTALL)
+_PART: Final = re.compile(r"(<!-- generated: ([^>]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
 
 
 def drivers() -> dict[str, Driver]:
@@ -39,19 +41,32 @@ def pages() -> list[Path]:
 
 def renewed(text: str) -> str:
     """The text of a page with its generated parts made anew."""
-    return _PART.sub(lambda match: f"{match[1]}\n{part(match[2])}\n{match[3]}", text)
+    return _PART.sub(lambda match: f"{match[1]}\n{part(match[2])}\n\n{match[3]}", text)
 
 
 def part(name: str) -> str:
     """One generated part, as Markdown."""
-    kind, _, of = name.partition(" ")
-    return options_of(of) if kind == "options" else PARTS[name]()
+    kind, _, scheme = name.partition(" ")
+    return page_of(scheme) if kind == "page" else PARTS[name]()
 
 
-def options_of(backend: str) -> str:
-    """The URL options of one backend, or the core's."""
-    options = CORE if backend == "core" else registry.driver(backend).options
-    return markdown_table(options) if options else "It has no options of its own."
+def page_of(scheme: str) -> str:
+    """A backend's own words, from the docstring of its package, with the table of its options in the first section."""
+    driver = registry.driver(scheme)
+    package = type(driver).__module__.partition(".")[0]
+    words = inspect.getdoc(importlib.import_module(package)) or ""
+    sections = re.split(r"^(\w[\w ]*)\n(?=    )", words, flags=re.MULTILINE)[1:]
+    parts: list[str] = []
+    for heading, text in zip(sections[::2], sections[1::2], strict=True):
+        parts += [f"## {heading}", inspect.cleandoc(text)]
+        if heading == "URL" and driver.options:
+            parts.append(markdown_table(driver.options))
+    return "\n\n".join(parts)
+
+
+def core_options() -> str:
+    """The URL options that every backend has."""
+    return markdown_table(CORE)
 
 
 def levels() -> str:
@@ -94,6 +109,7 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "promises": promises,
     "limits": limits,
     "backends": backends,
+    "options core": core_options,
 }
 
 
@@ -119,9 +135,11 @@ def _shown(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, frozenset):
-        return ", ".join(sorted(map(str, value))) or "-"
+        return ", ".join(sorted(map(str, cast("frozenset[object]", value)))) or "-"
     if value is None:
         return "-"
+    if isinstance(value, float):
+        return f"{value:g}"
     text = str(value)
     return f"`{text}`" if re.search(r"[\[\\|*]", text) else text
 

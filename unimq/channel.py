@@ -2,13 +2,14 @@
 
 import re
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from unimq import headers as reserved
 from unimq.capabilities import Capabilities, Limits
 from unimq.codec import Codec
 from unimq.driver import Delivery
-from unimq.errors import Closed, InvalidMessage, InvalidName
+from unimq.errors import Closed, InvalidArgument, InvalidMessage, InvalidName
 from unimq.hooks import Hooks
 from unimq.layers import transforms
 from unimq.options import Settings
@@ -47,14 +48,17 @@ class Channel(Generic[T]):
         """Check the name and wire the parts together. No I/O."""
         self.client = client
         self.name = name
+        self.is_dead = is_dead or name == settings.dead or name.endswith(DEAD_SUFFIX)
+        """Whether this is a dead-letter queue, by whatever way it was opened: a reject discards in it."""
+        if self.is_dead:
+            # Dead letters are kept until somebody decides: nothing in here is given up by itself.
+            settings = replace(settings, max_deliveries=None, invalid="raise")
         self.settings = settings
         self.codec = codec
         self.letter = letter
         """What to hand over: `Message`, or its async twin."""
         self.face: Any = None
         """The async queue whose messages these are; they settle through it."""
-        self.is_dead = is_dead
-        """Whether this is a dead-letter queue, where a reject discards."""
         self.pool: Pool = client.pool
         self.hooks: Hooks = client.hooks
         self.scheduler: Scheduler = client.scheduler
@@ -64,9 +68,11 @@ class Channel(Generic[T]):
         self.transforms = transforms(client.capabilities, settings.envelope)
         self.keeps_lease = client.capabilities.lease.level == "layered"
         """Whether unimq itself ends leases, because the backend's own ends with the connection only."""
+        self.is_plain = client.capabilities.lease_by != "put" and client.hooks.send is None
+        """Whether a put without options is nothing but its body."""
         self._dead: Channel[T] | None = None
         self._refuse_useless_options()
-        check_name(name, self.capabilities.limits, room="" if is_dead or settings.dead else DEAD_SUFFIX)
+        check_name(name, self.capabilities.limits, room="" if self.is_dead or settings.dead else DEAD_SUFFIX)
         self.sender: Sender[T] = Sender(self)
         self.receiver: Receiver[T] = Receiver(self)
         self.settler: Settler[T] = Settler(self)
@@ -85,6 +91,9 @@ class Channel(Generic[T]):
 
     def dead_channel(self) -> "Channel[T]":
         """The dead-letter queue: a sibling `<name>.dead`, or what `?dead=` names, on another client for a URL."""
+        if self.is_dead:
+            msg = f"queue {self.name!r} of {self.where} is a dead-letter queue and has none of its own"
+            raise InvalidArgument(msg)
         if self._dead is None:
             self._dead = self.client.dead_channel(self)
         return self._dead

@@ -22,7 +22,7 @@ from unimq.message import Message
 from unimq.options import Settings, seconds
 from unimq.pool import Pool
 from unimq.queue import Queue
-from unimq.receiver import Cancellation, fetch, hand_over
+from unimq.receiver import Cancellation, Source, hand_over
 from unimq.scheduler import Scheduler
 from unimq.url import URL
 
@@ -165,11 +165,10 @@ class Client:
             msg = f"queues={[channel.name for channel in channels]}: must have the same lease to be waited for together"
             raise InvalidArgument(msg)
         until = math.inf if timeout is None else time.monotonic() + seconds(timeout, "timeout")
-        by_name = {channel.name: channel for channel in channels}
+        source = Source(channels)
         while True:
-            for channel in channels:
-                channel.check_open()
-            for letter in fetch(by_name, 1, until, cancellation):
+            source.check_open()
+            for letter in source.fetch(1, until, cancellation):
                 if hand_over(letter):
                     return letter
 
@@ -230,7 +229,9 @@ class Client:
         target = parent.settings.dead or parent.name + DEAD_SUFFIX
         client, name = self, target
         if "://" in target:
-            client = self._dead_clients.setdefault(target, Client(target, hooks=self.hooks))
+            if target not in self._dead_clients:
+                self._dead_clients[target] = Client(target, hooks=self.hooks)
+            client = self._dead_clients[target]
             name = client.url.queue_name(path_is_queue=client.driver.path_is_queue) or parent.name + DEAD_SUFFIX
         settings = client.settings.but(codec=parent.settings.codec, lease=parent.settings.lease)
         channel = Channel(client, name, settings, parent.codec, letter=parent.letter, is_dead=True)

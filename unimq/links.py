@@ -85,11 +85,11 @@ class Link:
 
     def take(self) -> bool:
         """Lend it for anything but a receive, if it is free."""
-        return self._acquire(self.lock)
+        return self.lock.acquire(blocking=False) and self._is_alive(self.lock)
 
     def take_receiver(self) -> bool:
         """Lend it for a receive, if no other receive runs on it."""
-        return self._acquire(self.receive_lock)
+        return self.receive_lock.acquire(blocking=False) and self._is_alive(self.receive_lock)
 
     def drop_ended(self) -> None:
         """Forget what the server has taken back by now; for the one who holds the link."""
@@ -97,13 +97,15 @@ class Link:
         for token in [t for t, d in self.held.items() if d.lease_until is not None and d.lease_until <= now]:
             del self.held[token]
 
-    def _acquire(self, lock: threading.Lock) -> bool:
-        if not lock.acquire(blocking=False):
-            return False
-        if self.alive:
-            return True
-        lock.release()
-        return False
+    def _is_alive(self, lock: threading.Lock) -> bool:
+        if not self.alive:
+            lock.release()
+        return self.alive
+
+    @property
+    def link(self) -> "Link":
+        """Itself, where a poll on it needs no `Receiving`."""
+        return self
 
     def __enter__(self) -> Session:
         return self.session

@@ -19,7 +19,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from unimq.capabilities import Capabilities
 from unimq.driver import Driver, Session
@@ -31,6 +31,7 @@ from unimq.url import URL
 
 __all__ = ["Credentials", "Pool"]
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 Credentials = Callable[[], tuple[str, str]]
@@ -97,13 +98,18 @@ class Pool:
 
     def borrow(self, host: Host, deadline: float) -> Link:
         """A link for anything but a receive. Use it in a `with` statement."""
-        for link in self.links:
-            if link.host is host and link.take():
-                return link
-        return self._open_or_wait(host, deadline, Link.take)
+        return self._free(host, Link.take) or self._open_or_wait(host, deadline, Link.take)
 
-    def run(self, host: Host, deadline: float, call: Callable[[Link], R]) -> R:
-        """Run `call` on a link for anything but a receive.
+    def _free(self, host: Host, take: Callable[[Link], bool]) -> Link | None:
+        for link in self.links:
+            if link.host is host and take(link):
+                return link
+        return None
+
+    def run(
+        self, host: Host, deadline: float, call: Callable[Concatenate[Link, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run `call` with a link for anything but a receive, and `args`.
 
         It is run again, on another link, when a connection turns out to have died while it was idle: not when it may
         have done something (`in_doubt`), and not when the connection was new.
@@ -113,12 +119,12 @@ class Pool:
             was_used = link.proven
             try:
                 with link:
-                    return call(link)
+                    return call(link, *args, **kwargs)
             except ConnectionLost as error:
                 if error.in_doubt or not was_used:
                     raise
 
-    def borrow_receiver(self, host: Host, deadline: float, *, waits: bool) -> Receiving:
+    def borrow_receiver(self, host: Host, deadline: float, *, waits: bool) -> Receiving | Link:
         """A link for a receive. One that `waits` gets a session that may wait, opening one where that is needed.
 
         While all links are lent it waits for one until `deadline`.
@@ -127,15 +133,10 @@ class Pool:
             TooManyInFlight: it should wait, and all `?max_sessions=` sessions hold unsettled messages.
         """
         if not waits:
-            for link in self.links:
-                if link.host is host and link.take_receiver():
-                    return Receiving(link, waits=False)
-            return Receiving(self._open_or_wait(host, deadline, Link.take_receiver), waits=False)
+            link = self._free(host, Link.take_receiver) or self._open_or_wait(host, deadline, Link.take_receiver)
+            return Receiving(link, waits=False) if link.settling == "duplex" else link
         take = self._take_to_wait
-        for link in self.links:
-            if link.host is host and take(link):
-                return Receiving(link, waits=True)
-        return Receiving(self._open_or_wait(host, deadline, take, waits=True), waits=True)
+        return Receiving(self._free(host, take) or self._open_or_wait(host, deadline, take, waits=True), waits=True)
 
     def stopped_waiting(self, link: Link) -> None:
         """Count a receive that waited as over."""
@@ -190,9 +191,8 @@ class Pool:
                 # Counted before looking again: a link that is given back from here on wakes us.
                 self.waiters += 1
                 try:
-                    for link in self.links:
-                        if link.host is host and take(link):
-                            return link
+                    if (free := self._free(host, take)) is not None:
+                        return free
                     if len(self.links) + self._opening >= self._max_sessions:
                         self._wait_for_a_link(host, deadline, waits=waits)
                         continue

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
 from unimq import admin
 from unimq.capabilities import Capabilities
 from unimq.channel import Channel
-from unimq.errors import InvalidArgument
 from unimq.message import Message, Receipt
-from unimq.options import seconds
+from unimq.options import count, timeout_seconds
 from unimq.settler import raise_failures
 
 if TYPE_CHECKING:
@@ -121,6 +120,11 @@ class Queue(Generic[T]):
     def name(self) -> str:
         """The queue's name."""
         return self._channel.name
+
+    @property
+    def codec(self) -> str:
+        """The name of the codec of its bodies."""
+        return self._channel.codec.name
 
     @property
     def client(self) -> "Client":
@@ -382,16 +386,3 @@ class DeadLetterQueue(Queue[T]):
             InvalidArgument: `limit` is out of its range.
         """
         return admin.redrive(self._channel, self._parent, None if limit is None else count(limit, "limit", most=2**53))
-
-
-def timeout_seconds(timeout: float | timedelta | None) -> float | None:
-    """A get's timeout, checked; `None` is for ever."""
-    return None if timeout is None else seconds(timeout, "timeout")
-
-
-def count(value: int, name: str, *, most: int = 10_000) -> int:
-    """A number of messages, checked."""
-    if type(value) is not int or not 1 <= value <= most:
-        msg = f"{name}={value!r}: must be an int from 1 to {most}"
-        raise InvalidArgument(msg)
-    return value

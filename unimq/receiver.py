@@ -5,12 +5,11 @@ ended meanwhile makes it somebody else's, what has expired is removed, what was 
 (`?invalid=reject`) goes to the dead-letter queue.
 """
 
-import contextlib
 import math
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from unimq.driver import Delivery, Session
@@ -21,7 +20,7 @@ from unimq.message import Letter
 if TYPE_CHECKING:
     from unimq.channel import Channel
 
-__all__ = ["Cancellation", "Receiver", "fetch", "hand_over", "hand_over_is_local"]
+__all__ = ["Cancellation", "Receiver", "Source", "hand_over", "hand_over_is_local"]
 
 T = TypeVar("T")
 
@@ -35,27 +34,23 @@ _RETRY_MOST: Final = 1.0
 
 
 class Cancellation:
-    """Ends a waiting receive from another thread."""
+    """Ends a waiting receive from another thread, and tells that thread why none is going on."""
+
+    __slots__ = ("cancelled", "session", "trouble")
 
     def __init__(self) -> None:
         self.cancelled = False
-        self._session: Session | None = None
+        self.session: Session | None = None
+        """What waits at the moment."""
+        self.trouble: UnimqError | None = None
+        """Why no server could be asked, while that is so."""
 
     def cancel(self) -> None:
         """Let the receive end, at once as a rule; an interrupt that comes a moment too early finds nothing to end."""
         self.cancelled = True
-        session = self._session
+        session = self.session
         if session is not None:
             session.interrupt()
-
-    @contextlib.contextmanager
-    def waiting_on(self, session: Session) -> Generator[None]:
-        """Interrupt `session` when it is cancelled meanwhile."""
-        self._session = session
-        try:
-            yield
-        finally:
-            self._session = None
 
 
 class Receiver(Generic[T]):
@@ -65,6 +60,7 @@ class Receiver(Generic[T]):
         self._channel = channel
         self._lock = threading.Lock()
         self._parked: deque[Letter[T]] = deque()
+        self._source = Source([channel])
 
     def get_many(self, limit: int, timeout: float | None) -> list[Letter[T]]:
         """Between 1 and `limit` messages, waiting for the first one only; `Empty` when there is none in time."""
@@ -76,9 +72,8 @@ class Receiver(Generic[T]):
 
     def fetch(self, limit: int, until: float, cancellation: Cancellation | None = None) -> list[Letter[T]]:
         """What is parked, or else arrives first; not handed over yet. `Empty` at `until`, a monotonic time."""
-        channel = self._channel
-        channel.check_open()
-        return self._take_parked(limit) or fetch({channel.name: channel}, limit, until, cancellation)
+        self._channel.check_open()
+        return self._take_parked(limit) or self._source.fetch(limit, until, cancellation)
 
     def consume(self, prefetch: int, timeout: float | None) -> "Iterator[Letter[T]]":
         """Messages one by one, fetched up to `prefetch` at a time; ends when none came for `timeout` seconds."""
@@ -146,96 +141,97 @@ class Receiver(Generic[T]):
         return ready
 
 
-class _Request:
-    """What is asked of the hosts."""
+class Source:
+    """What messages are asked for: one queue, or several of one client."""
 
-    __slots__ = ("cancellation", "channels", "lease", "limit", "pool", "until")
+    def __init__(self, channels: "Sequence[Channel[Any]]") -> None:
+        first = channels[0]
+        self._pool = first.pool
+        self._lease = first.settings.lease
+        self._connect_timeout = first.settings.connect_timeout
+        self._channels = {channel.name: channel for channel in channels}
+        self._names = list(self._channels)
 
-    def __init__(
-        self, channels: "Mapping[str, Channel[Any]]", limit: int, until: float, cancellation: Cancellation | None
-    ) -> None:
-        first = next(iter(channels.values()))
-        self.pool = first.pool
-        self.lease = first.settings.lease
-        self.channels = channels
-        self.limit = limit
-        self.until = until
-        self.cancellation = cancellation
+    def fetch(self, limit: int, until: float, cancellation: Cancellation | None = None) -> list[Letter[Any]]:
+        """What arrives first; `Empty` at `until`, a monotonic time.
 
-    def ask_hosts(self) -> list[Letter[Any]]:
+        While no host can be reached it tries again until then; what was never reached, a mistake in the URL perhaps,
+        is tried for `?connect_timeout=` only.
+        """
+        cancellation = cancellation or _NEVER
+        give_up, pause = 0.0, _RETRY_LEAST
+        while True:
+            try:
+                letters = self._ask_hosts(limit, until, cancellation)
+            except (ConnectError, ConnectionLost) as error:
+                self.check_open()
+                now = time.monotonic()
+                give_up = give_up or now + self._connect_timeout
+                if now >= until or (not self._pool.met and now >= give_up):
+                    raise
+                cancellation.trouble = error if cancellation is not _NEVER else None
+                self._pool.pause(min(pause, max(until - now, 0.0)))
+                pause = min(pause * 2, _RETRY_MOST)
+                continue
+            if letters:
+                return letters
+            self.check_open()
+            if time.monotonic() >= until or cancellation.cancelled:
+                where = self._channels[self._names[0]].where
+                msg = f"no message on {', '.join(self._names)} of {where} in time"
+                raise Empty(msg)
+            cancellation.trouble = None
+
+    def check_open(self) -> None:
+        """Refuse the use of what was closed."""
+        for channel in self._channels.values():
+            channel.check_open()
+
+    def _ask_hosts(self, limit: int, until: float, cancellation: Cancellation) -> list[Letter[Any]]:
         """One round: a single host may be waited for until the end, several are polled and then waited for in turn."""
-        hosts = self.pool.order()
+        hosts = self._pool.order()
         if len(hosts) == 1:
-            return self._ask(hosts[0], self.until)
+            return self._ask(hosts[0], limit, until, cancellation)
         error: UnimqError | None = None
         reached = False
         for turn in (0.0, _TURN):
             for host in hosts:
                 try:
-                    letters = self._ask(host, min(self.until, time.monotonic() + turn))
+                    letters = self._ask(host, limit, min(until, time.monotonic() + turn), cancellation)
                 except (ConnectError, ConnectionLost) as failed:
                     error = failed
                     continue
                 reached = True
                 if letters:
                     return letters
-            if time.monotonic() >= self.until:
+            if time.monotonic() >= until:
                 break
         if error is not None and not reached:
             raise error
         return []
 
-    def _ask(self, host: Host, until: float) -> list[Letter[Any]]:
-        receiving = self.pool.borrow_receiver(host, until, waits=until > time.monotonic())
-        link, cancellation = receiving.link, self.cancellation
+    def _ask(self, host: Host, limit: int, until: float, cancellation: Cancellation) -> list[Letter[Any]]:
+        receiving = self._pool.borrow_receiver(host, until, waits=until > time.monotonic())
+        link = receiving.link
         with receiving as session:
-            if cancellation is None:
-                deliveries = session.receive(list(self.channels), self.limit, self.lease, until)
+            if cancellation is _NEVER:
+                deliveries = session.receive(self._names, limit, self._lease, until)
             else:
-                with cancellation.waiting_on(session):
-                    now = 0.0 if cancellation.cancelled else until
-                    deliveries = session.receive(list(self.channels), self.limit, self.lease, now)
+                cancellation.session = session
+                now = 0.0 if cancellation.cancelled else until
+                deliveries = session.receive(self._names, limit, self._lease, now)
+                cancellation.session = None
             if deliveries and link.settling != "any-session":
                 link.held.update((delivery.token, delivery) for delivery in deliveries)
-        return [_letter(self.channels[delivery.queue], link, delivery) for delivery in deliveries]
+        return [_letter(self._channels[delivery.queue], link, delivery) for delivery in deliveries]
 
 
-def fetch(
-    channels: "Mapping[str, Channel[Any]]", limit: int, until: float, cancellation: Cancellation | None = None
-) -> list[Letter[Any]]:
-    """What arrives first on any of `channels`, which belong to one client; `Empty` at `until`, a monotonic time.
-
-    While no host can be reached it tries again until then; what was never reached, a mistake in the URL perhaps, is
-    tried for `?connect_timeout=` only.
-    """
-    channel = next(iter(channels.values()))
-    pool = channel.pool
-    request = _Request(channels, limit, until, cancellation)
-    give_up = time.monotonic() + channel.settings.connect_timeout
-    pause = _RETRY_LEAST
-    while True:
-        try:
-            letters = request.ask_hosts()
-        except (ConnectError, ConnectionLost):
-            channel.check_open()
-            now = time.monotonic()
-            if now >= until or (not pool.met and now >= give_up):
-                raise
-            pool.pause(min(pause, max(until - now, 0.0)))
-            pause = min(pause * 2, _RETRY_MOST)
-        else:
-            if letters:
-                return letters
-            if time.monotonic() >= until or (cancellation is not None and cancellation.cancelled):
-                names = ", ".join(channels)
-                msg = f"no message on {names} of {channel.where} in time"
-                raise Empty(msg)
-            pause = _RETRY_LEAST
-            channel.check_open()
+_NEVER: Final = Cancellation()
+"""For a receive that nobody will cancel."""
 
 
 def _letter(channel: "Channel[Any]", link: Link, raw: Delivery) -> Letter[Any]:
-    delivery, invalid = channel.decode(raw)
+    delivery, invalid = channel.decode(raw) if channel.transforms else (raw, None)
     letter = channel.letter(channel, link, raw, delivery, invalid)
     if channel.keeps_lease:
         channel.settler.keep_lease(letter)

@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
-import msgspec
-
 from unimq import headers as reserved
 from unimq.capabilities import Capabilities
 from unimq.driver import Outgoing
@@ -26,6 +24,7 @@ T = TypeVar("T")
 LONGEST_DURATION: Final = 100 * 365 * 86400.0
 """Seconds; a longer delay or ttl is a mistake of unit."""
 _ID_CHARACTERS: Final = 200
+_NO_METADATA: Final = (None, None, 0, None, None, None, None, None)
 _CHUNK: Final = 1000
 """Messages that one exchange of a put of many sends; more costs memory and gains nothing."""
 
@@ -51,15 +50,10 @@ class Sender(Generic[T]):
         """The encoded message. Everything that can be refused is refused here, before a byte is sent."""
         channel = self._channel
         raw = channel.codec.encode(body)
-        plain = headers is None and priority is None and not delay and at is None and ttl is None and id is None
-        if plain and reply_to is None and correlation_id is None and channel.hooks.send is None:
-            message = Outgoing(raw) if channel.capabilities.lease_by != "put" else self._with_lease(Outgoing(raw))
-        else:
-            message = self._with_metadata(raw, headers, priority, delay, at, ttl, id, reply_to, correlation_id)
-        return self.encode(message)
-
-    def _with_lease(self, message: Outgoing) -> Outgoing:
-        return msgspec.structs.replace(message, lease=self._channel.settings.lease)
+        metadata = (headers, priority, delay, at, ttl, id, reply_to, correlation_id)
+        if metadata == _NO_METADATA and channel.is_plain:
+            return self.encode(Outgoing(raw))
+        return self.encode(self._with_metadata(raw, *metadata))
 
     def _with_metadata(  # noqa: PLR0913, PLR0917
         self,
@@ -101,7 +95,8 @@ class Sender(Generic[T]):
         channel = self._channel
         for transform in channel.transforms:
             message = transform.encode(message)
-        self._check_size(message, channel.capabilities.limits.body)
+        if (limit := channel.capabilities.limits.body) is not None:
+            self._check_size(message, limit)
         return message
 
     def _check_size(self, message: Outgoing, limit: int | None) -> None:
@@ -128,20 +123,14 @@ class Sender(Generic[T]):
         channel = self._channel
         channel.check_open()
         pool, known = channel.pool, channel.capabilities
-
-        def exchange(link: Link) -> "list[Receipt | UnimqError]":
-            if link.capabilities is not known:
-                self._recheck(link.capabilities, messages)
-            return self._exchange(link, messages, deadline)
-
-        *others, last = pool.order(key)
-        for host in others:
+        hosts = pool.order(key)
+        for host in hosts[:-1]:
             try:
-                return pool.run(host, deadline, exchange)
+                return pool.run(host, deadline, self._exchange, messages, deadline, known)
             except (ConnectError, ConnectionLost) as error:
                 if error.in_doubt:
                     raise
-        return pool.run(last, deadline, exchange)
+        return pool.run(hosts[-1], deadline, self._exchange, messages, deadline, known)
 
     def send_many(self, messages: Sequence[Outgoing], key: str | None, deadline: float) -> list[Receipt]:
         """Send built messages in few exchanges. Raises `BatchError` when some were not stored."""
@@ -158,17 +147,22 @@ class Sender(Generic[T]):
             raise BatchError(msg, outcomes) from failures[0]
         return cast("list[Receipt]", outcomes)
 
-    def _exchange(self, link: Link, messages: Sequence[Outgoing], deadline: float) -> "list[Receipt | UnimqError]":
+    def _exchange(
+        self, link: Link, messages: Sequence[Outgoing], deadline: float, known: Capabilities
+    ) -> "list[Receipt | UnimqError]":
         channel = self._channel
+        if link.capabilities is not known:
+            self._recheck(link.capabilities, messages)
         outcomes = link.session.send(channel.name, messages, deadline)
-        for outcome in outcomes:
-            if isinstance(outcome, UnimqError) and ends_session(outcome):
-                channel.pool.discard(link, outcome)
-        confirmed, name = link.capabilities.confirmed, channel.name
-        return [
-            outcome if isinstance(outcome, UnimqError) else Receipt(message.id or outcome, confirmed, name)
-            for message, outcome in zip(messages, outcomes, strict=True)
-        ]
+        results: list[Receipt | UnimqError] = []
+        for message, outcome in zip(messages, outcomes, strict=True):
+            if isinstance(outcome, UnimqError):
+                results.append(outcome)
+                if ends_session(outcome):
+                    channel.pool.discard(link, outcome)
+            else:
+                results.append(Receipt(message.id or outcome, known.confirmed, channel.name))
+        return results
 
     def _recheck(self, proved: Capabilities, messages: Sequence[Outgoing]) -> None:
         """Refuse what the server, now that it was met, turns out not to do."""

@@ -284,7 +284,7 @@ class Settler(Generic[T]):
 
     def _is_last(self, letter: Letter[T]) -> bool:
         most = self._channel.settings.max_deliveries
-        return most is not None and not self._channel.is_dead and (letter.delivery_count or 0) >= most
+        return most is not None and (letter.delivery_count or 0) >= most
 
     def _tell(self, letter: Letter[T], outcome: Outcome) -> None:
         if self._channel.hooks.settle is not None:

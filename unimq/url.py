@@ -270,7 +270,7 @@ class _Parser:
 
     def _options(self, query: str) -> dict[str, str]:
         options: dict[str, str] = {}
-        for pair in query.split("&") if query else ():
+        for pair in filter(None, query.split("&")):
             name, equals, value = pair.partition("=")
             name = self._decode(name, "an option's name")
             if not name or not equals:

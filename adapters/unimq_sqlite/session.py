@@ -11,6 +11,7 @@ from unimq.driver import Delivery, Outgoing, Settling, Stats
 from unimq.errors import Full, LeaseLost, Timeout, UnimqError
 from unimq_sqlite import statements as sql
 from unimq_sqlite.rows import delivery_of, id_of, nonces, parse_id, row_of
+from unimq_sqlite.schema import NEVER
 from unimq_sqlite.store import Store
 from unimq_sqlite.taking import look, ripen, take
 from unimq_sqlite.waiting import Bell, Waiter
@@ -39,15 +40,20 @@ class SQLiteSession:
         """Store one by a single statement, many in one transaction."""
         self._store.check_now_and_then()
         if len(messages) == 1 and self._max_size is None:
-            message = messages[0]
-            nonce = next(self._nonces)
-            row = row_of(queue, message, None, nonce, time.time())
-            seq = self._store.run(deadline, lambda: self._execute(sql.INSERT, row).lastrowid or 0)
-            outcomes: list[str | UnimqError | None] = [id_of(seq, nonce, message.id)]
+            outcomes: list[str | UnimqError | None] = [self._insert_one(queue, messages[0], deadline)]
         else:
             outcomes = self._send_many(queue, messages, deadline)
         self._bell.ring()
         return outcomes
+
+    def _insert_one(self, queue: str, message: Outgoing, deadline: float) -> str:
+        nonce = next(self._nonces)
+        values = row_of(queue, message, None, nonce, time.time())
+        statement = sql.INSERT
+        _, _, rank, due, _, _, count, own_id, _, enqueued, headers, body = values
+        if due == NEVER and not count and own_id is None and headers is None:
+            statement, values = sql.INSERT_PLAIN, (queue, rank, nonce, enqueued, body)
+        return id_of(self._store.write(deadline, statement, values).lastrowid or 0, nonce, own_id)
 
     def _send_many(self, queue: str, messages: Sequence[Outgoing], deadline: float) -> list[str | UnimqError | None]:
         with self._store.transaction(deadline):
@@ -128,8 +134,10 @@ class SQLiteSession:
         self, statement: str, first: tuple[float, ...], deliveries: Sequence[Delivery], deadline: float
     ) -> Sequence[UnimqError | None]:
         if len(deliveries) == 1:
-            values = (*first, *deliveries[0].token)
-            done = self._store.run(deadline, lambda: self._execute(statement, (*values, time.time())).rowcount)
+            # A lease that ends while the lock is waited for counts as held, unless somebody took the message: the token
+            # has its count.
+            values = (*first, *deliveries[0].token, time.time())
+            done = self._store.write(deadline, statement, values).rowcount
             return [None if done else _lost(deliveries[0])]
         with self._store.transaction(deadline):
             now = time.time()

@@ -23,7 +23,9 @@ _PATIENCE: Final = 0.05
 """Seconds that a call whose deadline is over still waits for a lock: others hold it for a commit, as a rule."""
 _PAUSE_LEAST: Final = 0.0005
 _PAUSE_MOST: Final = 0.005
-"""Seconds between two attempts to get the lock."""
+_PAUSE_GROWS: Final = 1.05
+"""Seconds between two attempts to get the lock: often at first, because it is free for a moment only where many write,
+and each holds it for the time of a commit."""
 _CACHE_KIB: Final = 16384
 _CHECK_EVERY: Final = 1.0
 """Seconds after which a put makes sure that the file is still at its path."""
@@ -52,7 +54,7 @@ class Store:
     def run(self, deadline: float, work: Callable[[], R]) -> R:
         """The result of one statement, tried again while somebody else holds the lock.
 
-        `work` reads the clock itself where it needs the time, because it may have waited.
+        `work` reads the clock itself where the time matters, because it may have waited.
 
         Raises:
             Timeout: the lock was held until `deadline`, or for 50 ms when that is over already.
@@ -69,12 +71,21 @@ class Store:
         pause = _PAUSE_LEAST
         while True:
             time.sleep(min(pause, max(0.0, until - time.monotonic())))
-            pause = min(pause * 2, _PAUSE_MOST)
+            pause = min(pause * _PAUSE_GROWS, _PAUSE_MOST)
             try:
                 return work()
             except sqlite3.Error as error:
                 if not is_busy(error) or time.monotonic() >= until:
                     raise translate(error, self.path) from error
+
+    def write(self, deadline: float, statement: str, values: tuple[Any, ...]) -> sqlite3.Cursor:
+        """Execute one statement that returns no rows; `run` without the cost of a closure when nothing is locked."""
+        try:
+            return self.execute(statement, values)
+        except sqlite3.Error as error:
+            if not is_busy(error):
+                raise translate(error, self.path) from error
+        return self._run_when_free(deadline, lambda: self.execute(statement, values))
 
     def rows(self, deadline: float, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
         """What a statement returns; fetching all ends it, an open cursor would keep its transaction open."""

@@ -4,8 +4,8 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
-
 from servers import BROKERS, DRIVERS, Broker
+
 from unimq import registry
 
 _numbers = itertools.count()

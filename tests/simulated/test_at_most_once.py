@@ -1,9 +1,9 @@
 """A backend whose get removes: nothing is promised that it cannot keep, and nothing more is lost than it must."""
 
 import pytest
+from servers import Broker
 
 import unimq
-from servers import Broker
 
 
 def open_queue(broker: Broker, options: str = "") -> "unimq.Queue[object]":

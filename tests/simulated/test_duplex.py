@@ -4,9 +4,10 @@ import threading
 import time
 
 import pytest
+from servers import Broker
 
 import unimq
-from servers import Broker
+from unimq.driver import Outgoing
 
 
 def open_queue(broker: Broker, options: str = "") -> "unimq.Queue[object]":
@@ -122,8 +123,6 @@ def test_expired_messages_are_removed_unseen(broker: Broker) -> None:
 
 def test_a_damaged_stamp_is_the_message_s_own_trouble(broker: Broker) -> None:
     """A forged reserved header makes that message invalid, and can still be rejected and redriven."""
-    from unimq.driver import Outgoing
-
     with open_queue(broker) as queue:
         broker.store("jobs", Outgoing(b'"x"', headers={"unimq-expires": "never"}))
         queue.put("good")

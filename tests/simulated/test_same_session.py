@@ -1,12 +1,13 @@
 """A backend that blocks like beanstalkd: what the pool and the settler promise on it."""
 
+import dataclasses
 import threading
 import time
 
 import pytest
+from servers import SAME_SESSION, Broker
 
 import unimq
-from servers import SAME_SESSION, Broker
 from unimq.capabilities import absent
 
 
@@ -204,8 +205,6 @@ def test_a_requirement_is_checked_again_when_the_server_is_met(broker: Broker) -
 
 
 def unimq_replace(**changes: object) -> unimq.Capabilities:
-    import dataclasses
-
     return dataclasses.replace(SAME_SESSION._capabilities, **changes)
 
 

@@ -21,7 +21,8 @@ from unimq.driver import Outgoing, Stats
 from unimq.errors import Empty, UnimqError
 from unimq.hooks import Hooks
 from unimq.message import Letter, Receipt
-from unimq.queue import DeadLetterQueue, Queue, count, timeout_seconds
+from unimq.options import count, timeout_seconds
+from unimq.queue import DeadLetterQueue, Queue
 from unimq.receiver import hand_over_is_local
 from unimq.settler import raise_failures
 
@@ -109,6 +110,10 @@ class AsyncQueue(Generic[T]):
     @property
     def name(self) -> str:
         return self._channel.name
+
+    @property
+    def codec(self) -> str:
+        return self._channel.codec.name
 
     @property
     def client(self) -> "AsyncClient":

@@ -109,7 +109,6 @@ class Pump(Generic[T]):
         self._waiters: deque[_Waiter[T]] = deque()
         self._thread: threading.Thread | None = None
         self._cancellation = Cancellation()
-        self._trouble: UnimqError | None = None
         self._closed = False
 
     async def fetch(self, limit: int, timeout: float | None) -> list[Letter[T]]:
@@ -166,7 +165,7 @@ class Pump(Generic[T]):
     def _expire(self, waiter: _Waiter[T]) -> None:
         if not waiter.future.done():
             msg = f"no message on {self._channel.name} of {self._channel.where} in time"
-            waiter.future.set_exception(self._trouble or Empty(msg))
+            waiter.future.set_exception(self._cancellation.trouble or Empty(msg))
 
     def _run(self) -> None:
         since = time.monotonic()
@@ -174,15 +173,13 @@ class Pump(Generic[T]):
             try:
                 letters = self._channel.receiver.fetch(limit, time.monotonic() + _LOOKS_AFTER, self._cancellation)
             except (Empty, Timeout):
-                self._trouble = None
+                pass
             except (ConnectError, ConnectionLost) as error:
-                self._trouble = error
                 if not self._channel.pool.met and time.monotonic() - since > self._channel.settings.connect_timeout:
                     self._fail(error)
             except BaseException as error:  # noqa: BLE001 - belongs to the tasks that wait, whatever it is
                 self._fail(error)
             else:
-                self._trouble = None
                 self._deliver(letters)
 
     def _wanted(self) -> int | None:

@@ -1,0 +1,49 @@
+"""`import unimq` is cheap, and drags nothing along."""
+
+import statistics
+import subprocess
+import sys
+
+_MEASURED = """
+import sys, time
+start = time.perf_counter()
+import unimq
+unimq.Queue
+print(time.perf_counter() - start)
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+_ALLOWED = 0.12
+"""Seconds: twice what is promised (60 ms), because this machine may be busy. The bench states the figure."""
+_NEVER = {
+    "asyncio",
+    "click",
+    "gearman",
+    "greenstalk",
+    "pydantic",
+    "pymemcache",
+    "pytest",
+    "rich",
+    "sqlite3",
+    "ssl",
+    "stomp",
+    "unimq_memory",
+    "unimq_sqlite",
+    "zmq",
+}
+
+
+def imported() -> tuple[float, set[str]]:
+    """The seconds that a fresh interpreter took to import `unimq.Queue`, and the packages it had then."""
+    done = subprocess.run([sys.executable, "-c", _MEASURED], check=True, capture_output=True, text=True, timeout=30)
+    seconds, packages = done.stdout.splitlines()
+    return float(seconds), set(packages.split())
+
+
+def test_it_loads_no_client_library_and_no_asyncio() -> None:
+    """Neither a backend nor its library, nor asyncio, is loaded before it is used."""
+    assert imported()[1] & _NEVER == set()
+
+
+def test_it_is_quick() -> None:
+    """The median of seven imports is within twice the 60 ms that are promised."""
+    assert statistics.median(imported()[0] for _ in range(7)) < _ALLOWED

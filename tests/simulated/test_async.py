@@ -1,0 +1,234 @@
+"""The asyncio face: batches for many tasks, one pump, and nothing lost when a task is cancelled."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+from servers import Broker, SimSession
+
+import unimq
+
+Test = Callable[["unimq.AsyncQueue[Any]"], Awaitable[None]]
+
+
+def run(broker: Broker, test: Test, scheme: str = "simsame", options: str = "") -> None:
+    async def main() -> None:
+        async with unimq.AsyncQueue(f"{scheme}://{broker.name}/jobs?{options}") as queue:
+            await test(queue)
+
+    before = set(threading.enumerate())
+    asyncio.run(main())
+    for thread in set(threading.enumerate()) - before:
+        thread.join(1)  # the one that closed the queue ends a moment after it has said so
+        assert not thread.is_alive(), thread
+
+
+def test_concurrent_puts_share_exchanges(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred tasks, a handful of sends; every receipt is its own."""
+    sizes: list[int] = []
+    real = SimSession.send
+
+    def send(self: SimSession, queue: str, messages: Sequence[Any], deadline: float) -> Any:
+        sizes.append(len(messages))
+        return real(self, queue, messages, deadline)
+
+    monkeypatch.setattr(SimSession, "send", send)
+
+    async def test(queue: "unimq.AsyncQueue[Any]") -> None:
+        receipts = await asyncio.gather(*[queue.put(number) for number in range(100)])
+        assert len({receipt.id for receipt in receipts}) == 100
+        bodies = [message.body for message in await queue.get_many(100, timeout=1)]
+        assert sorted(bodies) == list(range(100))
+
+    run(broker, test)
+    assert sum(sizes) == 100
+    assert len(sizes) <= 5
+
+
+def test_each_put_of_a_batch_has_its_own_outcome(broker: Broker) -> None:
+    """A body that is too large fails alone."""
+
+    async def test(queue: "unimq.AsyncQueue[Any]") -> None:
+        results = await asyncio.gather(queue.put(1), queue.put("x" * 70_000), queue.put(2), return_exceptions=True)
+        assert [type(result) for result in results] == [unimq.Receipt, unimq.TooLarge, unimq.Receipt]
+
+    run(broker, test)
+    assert len(broker.jobs) == 2
+
+
+def test_a_lost_connection_reaches_every_put_of_its_batch(broker: Broker) -> None:
+    """In doubt, each."""
+
+    async def test(queue: "unimq.AsyncQueue[Any]") -> None:
+        broker.faults.append(("send", "after"))
+        results = await asyncio.gather(*[queue.put(n) for n in range(3)], return_exceptions=True)
+        assert all(isinstance(result, unimq.ConnectionLost) and result.in_doubt for result in results)
+
+    run(broker, test)
+
+
+def test_any_number_of_tasks_waits_in_one_thread(broker: Broker) -> None:
+    """And each gets its message."""
+
+    async def test(queue: "unimq.AsyncQueue[Any]") -> None:
+        tasks = [asyncio.create_task(queue.get(timeout=5)) for _ in range(50)]
+        await asyncio.sleep(0.1)
+        assert sum("pump" in thread.name for thread in threading.enumerate()) == 1
+        await queue.put_many(range(50))
+        messages = await asyncio.gather(*tasks)
+        assert sorted(message.body for message in messages) == list(range(50))
+        await asyncio.gather(*[message.ack() for message in messages])
+
+    run(broker, test)
+    assert not broker.jobs
+
+
+def test_a_message_that_arrives_for_a_cancelled_get_is_not_lost(broker: Broker) -> None:
+    """The next get has it at once, whenever the cancellation came."""
+
+    async def test(queue: "unimq.AsyncQueue[Any]") -> None:
+        for pause in (0, 0, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02):
+            waiting = asyncio.create_task(queue.get())
+            await asyncio.sleep(0.01)
+            await queue.put("x")
+            await asyncio.sleep(pause)
+            waiting.cancel()
+            try:
+                message = await waiting
+            except asyncio.CancelledError:
+                message = await queue.get(timeout=3)
+            assert message.body == "x"
+            await message.ack()
+
+    run(broker, test)
+    assert not broker.jobs
+
+
+def test_what_nobody_comes_for_goes_back(broker: Broker) -> None:
+    """A parked message is given back after a second, to whoever else asks."""
+
+    async def test(queue: "unimq.AsyncQueue[Any]") -> None:
+        await queue.put("x")
+        message = await queue.get(timeout=1)
+        queue._channel.receiver.park([message])
+        with unimq.Queue(f"simsame://{broker.name}/jobs") as other:
+            start = time.monotonic()
+            got = await asyncio.to_thread(other.get, 5)
+            assert 0.5 < time.monotonic() - start < 3
+            got.ack()
+
+    run(broker, test)
+
+
+def test_the_same_queue_works_in_several_loops(broker: Broker) -> None:
+    """One after the other, as in scripts that call asyncio.run more than once."""
+    queue = unimq.AsyncQueue(f"simsame://{broker.name}/jobs")
+
+    async def once(number: int) -> None:
+        await queue.put(number)
+        async with await queue.get(timeout=2) as message:
+            assert message.body == number
+
+    for number in range(3):
+        asyncio.run(once(number))
+    asyncio.run(queue.close())
+
+
+def test_closing_ends_what_waits(broker: Broker) -> None:
+    """With `Closed`, soon."""
+
+    async def test(queue: "unimq.AsyncQueue[Any]") -> None:
+        waiting = [asyncio.create_task(queue.get()) for _ in range(3)]
+        await asyncio.sleep(0.1)
+        start = time.monotonic()
+        await queue.close()
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert time.monotonic() - start < 2
+        assert [type(result) for result in results] == [unimq.Closed] * 3
+        with pytest.raises(unimq.Closed):
+            await queue.put(1)
+        with pytest.raises(unimq.Closed):
+            await queue.get()
+
+    run(broker, test)
+
+
+def test_a_server_that_is_away_is_said_in_time(broker: Broker) -> None:
+    """Not `Empty`."""
+    broker.down = True
+
+    async def test(queue: "unimq.AsyncQueue[Any]") -> None:
+        with pytest.raises(unimq.ConnectError):
+            await queue.get(timeout=0.3)
+        with pytest.raises(unimq.ConnectError):
+            await queue.get()
+
+    run(broker, test, options="connect_timeout=300ms")
+
+
+def test_iteration_gives_back_what_it_fetched_ahead(broker: Broker) -> None:
+    """When it ends early."""
+
+    async def test(queue: "unimq.AsyncQueue[Any]") -> None:
+        await queue.put_many([1, 2, 3])
+        iterator = queue.consume(prefetch=3)
+        async for message in iterator:
+            await message.ack()
+            break
+        await iterator.aclose()  # type: ignore[attr-defined]
+        assert [m.body for m in await queue.get_many(3, timeout=1)] == [2, 3]
+
+    run(broker, test, scheme="simduplex")
+
+
+def test_a_block_that_fails_gives_its_message_back(broker: Broker) -> None:
+    """`async with` acks or nacks."""
+
+    async def test(queue: "unimq.AsyncQueue[Any]") -> None:
+        await queue.put("x")
+        with pytest.raises(ZeroDivisionError):
+            async with await queue.get(timeout=1):
+                1 / 0  # noqa: B018
+        async with await queue.get(timeout=1) as again:
+            assert again.delivery_count == 2
+        with pytest.raises(unimq.Empty):
+            await queue.get(timeout=0.1)
+
+    run(broker, test)
+
+
+def test_one_get_over_several_queues(broker: Broker) -> None:
+    """The message tells which; cancelled it loses nothing."""
+
+    async def main() -> None:
+        async with unimq.AsyncClient(f"simsame://{broker.name}") as client:
+            red, blue = client.queue("red"), client.queue("blue")
+            await blue.put("b")
+            message = await client.get([red, blue], timeout=1)
+            assert (message.queue, message.body) == ("blue", "b")
+            await message.ack()
+            waiting = asyncio.create_task(client.get([red, blue]))
+            await asyncio.sleep(0.1)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            await red.put("r")
+            assert (await red.get(timeout=3)).body == "r"
+
+    asyncio.run(main())
+
+
+def test_replies_go_where_they_are_wanted(broker: Broker) -> None:
+    """With the correlation id."""
+
+    async def test(queue: "unimq.AsyncQueue[Any]") -> None:
+        await queue.put("question", reply_to="answers", correlation_id="c1")
+        request = await queue.get(timeout=1)
+        await request.reply("answer")
+        answer = await queue.client.queue("answers").get(timeout=1)
+        assert (answer.body, answer.correlation_id) == ("answer", "c1")
+
+    run(broker, test)

@@ -1,0 +1,131 @@
+"""Dead letters: what goes there, what stays there, and how it comes back."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import unimq
+import unimq_memory
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> Iterator[None]:
+    yield
+    unimq_memory.reset()
+
+
+def test_a_rejected_message_tells_its_story() -> None:
+    """Reason, time, origin and count are headers; its own headers and priority are kept, its expiry is not."""
+    with unimq.Queue("memory:///jobs") as queue:
+        receipt = queue.put("x", headers={"own": "kept"}, priority=7, ttl=60)
+        queue.get(timeout=0).reject("not\nfor us")
+        dead = queue.dead.get(timeout=0)
+        assert (dead.body, dead.id, dead.priority, dead.queue) == ("x", receipt.id, 7, "jobs.dead")
+        assert dead.headers["own"] == "kept"
+        assert dead.headers["unimq-dead-reason"] == "not for us"
+        assert dead.headers["unimq-dead-origin"] == "jobs"
+        assert dead.headers["unimq-dead-deliveries"] == "1"
+        assert float(dead.headers["unimq-dead-at"]) > 1.7e9
+        assert dead.expires_at is None
+
+
+def test_redrive_brings_back_as_if_never_delivered() -> None:
+    """The story is taken off and the count starts again."""
+    with unimq.Queue("memory:///jobs") as queue:
+        queue.put_many([1, 2, 3])
+        for message in queue.get_many(3, timeout=0):
+            message.reject()
+        assert queue.dead.redrive(limit=2) == 2
+        assert queue.dead.redrive() == 1
+        assert queue.dead.redrive() == 0
+        again = queue.get_many(3, timeout=0)
+        assert [(m.body, m.delivery_count, dict(m.headers)) for m in again] == [(n, 1, {}) for n in (1, 2, 3)]
+
+
+def test_a_shared_dead_letter_queue_gives_back_to_each_origin() -> None:
+    """`?dead=` names it."""
+    with unimq.connect("memory://?dead=graveyard") as client:
+        for name in ("red", "blue"):
+            queue = client.queue(name)
+            queue.put(name)
+            queue.get(timeout=0).reject()
+        assert client.queue("graveyard").size() == 2
+        assert client.queue("red").dead.redrive() == 2
+        assert client.queue("blue").get(timeout=0).body == "blue"
+        assert client.queue("red").get(timeout=0).body == "red"
+
+
+def test_dead_letters_may_live_on_another_backend(tmp_path: Path) -> None:
+    """`?dead=` may be a URL, and redrive comes back from there."""
+    dead = f"sqlite:///{tmp_path}/dead.db%3Fqueue%3Dgraves"
+    with unimq.Queue(f"memory:///jobs?dead={dead}") as queue:
+        queue.put({"a": 1}, headers={"own": "kept"})
+        queue.get(timeout=0).reject("bad")
+        assert queue.size() == 0
+        with unimq.Queue(f"sqlite:///{tmp_path}/dead.db?queue=graves") as graves:
+            assert graves.peek()[0].headers["unimq-dead-reason"] == "bad"
+        assert queue.dead.redrive() == 1
+        assert queue.get(timeout=0).headers == {"own": "kept"}
+
+
+def test_a_reject_inside_a_dead_letter_queue_discards() -> None:
+    """However it was opened."""
+    with unimq.connect("memory://") as client:
+        jobs = client.queue("jobs")
+        jobs.put_many([1, 2])
+        for message in jobs.get_many(2, timeout=0):
+            message.reject()
+        jobs.dead.get(timeout=0).reject()
+        client.queue("jobs.dead").get(timeout=0).reject()
+        assert client.queue("jobs.dead").size() == 0
+        assert client.queues() == ["jobs", "jobs.dead"]
+
+
+def test_nothing_in_a_dead_letter_queue_is_given_up_by_itself() -> None:
+    """Neither by `max_deliveries` nor by `invalid=reject`."""
+    with unimq.connect("memory://?max_deliveries=1&invalid=reject") as client:
+        queue = client.queue("jobs")
+        client.queue("jobs", codec="raw").put(b"no json")
+        with pytest.raises(unimq.Empty):
+            queue.get(timeout=0)
+        assert queue.dead.size() == 1
+        for _ in range(3):
+            queue.dead.get(timeout=0).nack()
+        assert queue.dead.get(timeout=0).raw == b"no json"
+
+
+def test_a_dead_letter_queue_has_none_of_its_own() -> None:
+    """Asking for it is a mistake."""
+    with unimq.Queue("memory:///jobs.dead") as queue, pytest.raises(unimq.InvalidArgument, match="none of its own"):
+        queue.dead.peek()
+
+
+def test_what_cannot_be_decoded_is_rejected_where_that_is_asked_for() -> None:
+    """With the reason; its neighbours are delivered."""
+    with unimq.connect("memory://?invalid=reject") as client:
+        raw, queue = client.queue("jobs", codec="raw"), client.queue("jobs")
+        raw.put_many([b"1", b"no json", b"2"])
+        assert [message.body for message in queue.get_many(10, timeout=0)] == [1, 2]
+        assert "cannot be decoded" in queue.dead.peek()[0].headers["unimq-dead-reason"]
+
+
+def test_the_room_for_the_suffix_is_part_of_the_name() -> None:
+    """A name that leaves none is refused at once, not when the first message dies."""
+    with unimq.connect("memory://") as client:
+        client.queue("x" * 995)
+        with pytest.raises(unimq.InvalidName, match=r"995 are possible.*\.dead"):
+            client.queue("x" * 996)
+        client.queue("x" * 995 + ".dead")
+
+
+def test_a_reason_is_a_short_text() -> None:
+    """Anything else is refused, and the message stays in hand."""
+    with unimq.Queue("memory:///jobs") as queue:
+        queue.put(1)
+        message = queue.get(timeout=0)
+        with pytest.raises(unimq.InvalidArgument, match="reason"):
+            message.reject("x" * 1001)
+        with pytest.raises(unimq.InvalidArgument, match="reason"):
+            message.reject(None)  # type: ignore[arg-type]
+        message.ack()
