@@ -27,7 +27,7 @@ INSERT_PLAIN: Final = (
     "INSERT INTO unimq_messages (seq, queue, rank, due, state, nonce, count, enqueued, body)"
     " VALUES (?, ?, ?, 1e300, 0, ?, 0, ?, ?)"
 )
-"""For a message with nothing but a body: binding what is constant or null is a tenth of the cost, a third in a batch."""
+"""For a message with nothing but a body: binding the rest is a tenth of the cost, and a third in a batch."""
 LAST: Final = "SELECT coalesce(max(seq), 0) FROM unimq_messages"
 
 TAKE_ONE: Final = f"{_LEASE} WHERE seq = ({_NEXT} 1) AND {_NOTHING_DUE} RETURNING {_COLUMNS}"
