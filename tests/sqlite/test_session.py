@@ -1,10 +1,10 @@
 """Each method of a session on a file, at the level of the driver contract."""
 
 import math
-import os
 import sqlite3
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -362,9 +362,9 @@ def test_more_than_a_chunk_may_be_due_or_expired_at_once(session: SQLiteSession)
 def test_the_row_of_a_lease_keeps_its_size(session: SQLiteSession, path: str) -> None:
     """So that SQLite does not write a large body again."""
     put(session, b"x" * 1_000_000)
-    before = os.path.getsize(path + "-wal")
+    before = Path(path + "-wal").stat().st_size
     get(session)
-    assert os.path.getsize(path + "-wal") - before < 100_000
+    assert Path(path + "-wal").stat().st_size - before < 100_000
 
 
 @pytest.mark.parametrize(
