@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from unimq.driver import Delivery, Outgoing, Stats
-from unimq.errors import Full, LeaseLost, Timeout, TooLarge
+from unimq.errors import ConnectError, Full, LeaseLost, Timeout, TooLarge
 from unimq_sqlite import schema, statements
 from unimq_sqlite.rows import parse_id
 from unimq_sqlite.session import SQLiteSession
@@ -428,3 +428,10 @@ def count_rows(path: str) -> int:
     number = int(connection.execute("SELECT count(*) FROM unimq_messages").fetchall()[0][0])
     connection.close()
     return number
+
+
+def test_an_error_of_sqlite_in_a_receive_is_ours(session: SQLiteSession) -> None:
+    """Not one of another library."""
+    session._store.execute("DROP TABLE unimq_messages")
+    with pytest.raises(ConnectError, match="tables are gone"):
+        get(session)
