@@ -70,8 +70,11 @@ package: .venv/.dev ## Build, and try what was built
 	$(BIN)/python -m build --outdir build/package .
 	$(BIN)/twine check --strict build/package/*
 	"$(PYTHON)" -m venv build/package/venv
+	build/package/venv/bin/python -m pip install --quiet build/package/*.whl
+	build/package/venv/bin/python -I tests/rules/smoke.py
+	! build/package/venv/bin/unimq --help
 	build/package/venv/bin/python -m pip install --quiet "$$(ls build/package/*.whl)[cli]"
-	cd build/package && venv/bin/python -I ../../tests/rules/smoke.py && venv/bin/unimq --help
+	build/package/venv/bin/unimq --help
 
 docs: .venv/.dev ## Write the generated parts of the documentation again
 	$(BIN)/python docs/generate.py

@@ -12,7 +12,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from unimq import URL, Capabilities, registry
 from unimq.capabilities import CAPABILITY_NAMES
@@ -135,7 +135,7 @@ def _shown(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, frozenset):
-        return ", ".join(sorted(map(str, value))) or "-"
+        return ", ".join(sorted(map(str, cast("frozenset[object]", value)))) or "-"
     if value is None:
         return "-"
     if isinstance(value, float):

@@ -20,11 +20,13 @@ __all__ = [
     "CORE",
     "Option",
     "Settings",
+    "count",
     "markdown_table",
     "parse_duration",
     "parse_size",
     "read",
     "seconds",
+    "timeout_seconds",
 ]
 
 Kind = Literal["text", "int", "bool", "duration", "size", "names"]
@@ -96,6 +98,19 @@ def seconds(value: float | timedelta, name: str, *, minimum: float = 0.0, maximu
         msg = f"{name}={_short(value)}: must be seconds (a number or timedelta) from {minimum:g}{most or ' upwards'}"
         raise InvalidArgument(msg)
     return float(plain)
+
+
+def timeout_seconds(timeout: float | timedelta | None) -> float | None:
+    """A get's timeout, checked; `None` is for ever."""
+    return None if timeout is None else seconds(timeout, "timeout")
+
+
+def count(value: int, name: str, *, most: int = 10_000) -> int:
+    """A number of messages, checked."""
+    if type(value) is not int or not 1 <= value <= most:
+        msg = f"{name}={value!r}: must be an int from 1 to {most}"
+        raise InvalidArgument(msg)
+    return value
 
 
 CORE: Final = (

@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
 from unimq import admin
 from unimq.capabilities import Capabilities
 from unimq.channel import Channel
-from unimq.errors import InvalidArgument
 from unimq.message import Message, Receipt
-from unimq.options import seconds
+from unimq.options import count, timeout_seconds
 from unimq.settler import raise_failures
+from unimq.url import URL
 
 if TYPE_CHECKING:
     from unimq.client import Client, Pong
     from unimq.driver import Outgoing, Stats
     from unimq.hooks import Hooks
     from unimq.pool import Credentials
-    from unimq.url import URL
 
 __all__ = ["DeadLetterQueue", "Queue"]
 
@@ -100,8 +99,8 @@ class Queue(Generic[T]):
         """
         from unimq.client import Client  # noqa: PLC0415 - a client makes queues, so one of the two imports comes late
 
-        client = Client(url, require=require, credentials=credentials, hooks=hooks)
         options = {"codec": codec, "lease": lease, "max_deliveries": max_deliveries}
+        client = Client(with_count(url, max_deliveries), require=require, credentials=credentials, hooks=hooks)
         self._adopt(client.channel(name, type, Message, **options), owns_client=True)
 
     @classmethod
@@ -121,6 +120,11 @@ class Queue(Generic[T]):
     def name(self) -> str:
         """The queue's name."""
         return self._channel.name
+
+    @property
+    def codec(self) -> str:
+        """The name of the codec of its bodies."""
+        return self._channel.codec.name
 
     @property
     def client(self) -> "Client":
@@ -359,6 +363,13 @@ class Queue(Generic[T]):
         return self._channel.deadline(timeout_seconds(timeout))
 
 
+def with_count(url: "str | URL | None", max_deliveries: int | None) -> "str | URL | None":
+    """The URL with that option: some backends count deliveries only where they are told that it matters."""
+    if max_deliveries is None:
+        return url
+    return URL.parse(url).with_options(max_deliveries=str(count(max_deliveries, "max_deliveries", most=2**53)))
+
+
 class DeadLetterQueue(Queue[T]):
     """What was given up. A message tells why in its headers `unimq-dead-reason`, `-at`, `-origin` and `-deliveries`.
 
@@ -382,16 +393,3 @@ class DeadLetterQueue(Queue[T]):
             InvalidArgument: `limit` is out of its range.
         """
         return admin.redrive(self._channel, self._parent, None if limit is None else count(limit, "limit", most=2**53))
-
-
-def timeout_seconds(timeout: float | timedelta | None) -> float | None:
-    """A get's timeout, checked; `None` is for ever."""
-    return None if timeout is None else seconds(timeout, "timeout")
-
-
-def count(value: int, name: str, *, most: int = 10_000) -> int:
-    """A number of messages, checked."""
-    if type(value) is not int or not 1 <= value <= most:
-        msg = f"{name}={value!r}: must be an int from 1 to {most}"
-        raise InvalidArgument(msg)
-    return value

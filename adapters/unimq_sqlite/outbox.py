@@ -11,7 +11,7 @@ from unimq.errors import InvalidArgument
 from unimq.message import Receipt
 from unimq.queue import Queue
 from unimq_sqlite import statements as sql
-from unimq_sqlite.rows import id_of, row_of
+from unimq_sqlite.rows import id_of, nonces, row_of
 from unimq_sqlite.schema import VERSION, version_of
 from unimq_sqlite.store import translate
 
@@ -46,11 +46,12 @@ def put(  # noqa: PLR0913 - the arguments of a put
             msg = f"connection: its database has no unimq tables of version {VERSION}: use the queue once to make them"
             raise InvalidArgument(msg)
         message = queue.encode(body, headers=headers, priority=priority, delay=delay, at=at, ttl=ttl, id=id)
-        values = row_of(queue.name, message, None, time.time())
-        seq = connection.execute(sql.INSERT, values).lastrowid or 0
+        nonce = next(nonces())
+        row = row_of(queue.name, message, None, nonce, time.time())
+        seq = connection.execute(sql.INSERT, row).lastrowid or 0
     except sqlite3.Error as error:
         raise translate(error, queue.client.url.file_path) from error
-    return Receipt(id_of(seq, values[4], values[6]), confirmed=False, queue=queue.name)
+    return Receipt(id_of(seq, nonce, message.id), confirmed=False, queue=queue.name)
 
 
 def _check_same_file(connection: sqlite3.Connection, queue: Queue[Any]) -> None:
@@ -58,7 +59,19 @@ def _check_same_file(connection: sqlite3.Connection, queue: Queue[Any]) -> None:
     if url.scheme != "sqlite":
         msg = f"queue: {queue!r} is not in an SQLite file, so it cannot take part in the transaction"
         raise InvalidArgument(msg)
-    main = next(path for _, name, path in connection.execute("PRAGMA database_list") if name == "main")
-    if not main or not os.path.exists(url.file_path) or not os.path.samefile(main, url.file_path):  # noqa: PTH110, PTH121
-        msg = f"connection: its database is {main or 'in memory'!r}, the queue's is {url.file_path!r}: they must be one"
+    if not isinstance(connection, sqlite3.Connection):
+        msg = f"connection: is a {type(connection).__name__}: must be a sqlite3.Connection, take the one that it wraps"
         raise InvalidArgument(msg)
+    main = _main_file(connection)
+    if not main or not os.path.exists(url.file_path) or not os.path.samefile(main, url.file_path):  # noqa: PTH110, PTH121
+        shown = main or "in memory"
+        msg = f"connection: its database is {shown!r}, the queue's is {url.file_path!r}: they must be one"
+        raise InvalidArgument(msg)
+
+
+def _main_file(connection: sqlite3.Connection) -> str:
+    """The path of its main database, whatever rows and texts look like on an application's connection."""
+    cursor = connection.cursor()
+    cursor.row_factory = None
+    rows = cursor.execute("SELECT CAST(file AS BLOB) FROM pragma_database_list WHERE name = 'main'").fetchall()
+    return os.fsdecode(rows[0][0] or b"")

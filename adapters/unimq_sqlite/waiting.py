@@ -1,13 +1,13 @@
 """Waiting for messages: a notification within the process, a look at the file's version for other processes.
 
-`PRAGMA data_version` changes with every commit of another connection. Looking at it costs about two microseconds and no
-lock, so an idle consumer looks 25 times per second; see the measured cost on the adapter's page.
+`PRAGMA data_version` changes with every commit of another connection. Looking at it takes no lock that a writer would
+wait for, so an idle consumer looks 25 times per second; see the measured cost on the adapter's page.
 """
 
 import os
 import threading
 import time
-from typing import Final, Self
+from typing import Final
 
 from unimq_sqlite.store import Store
 
@@ -27,6 +27,7 @@ class Bell:
 
     def ring(self) -> None:
         """Something was stored."""
+        # Two that ring at once may count once: they still leave a number that no waiter has seen.
         self.rings += 1
         if self.waiters:
             with self.condition:
@@ -34,7 +35,7 @@ class Bell:
 
 
 class Waiter:
-    """One session's waiting; entered while a receive goes on."""
+    """One session's waiting."""
 
     def __init__(self, store: Store, bell: Bell) -> None:
         self._store = store
@@ -42,15 +43,16 @@ class Waiter:
         self._active = False
         self.interrupted = False
 
-    def __enter__(self) -> Self:
+    def begin(self) -> None:
+        """A receive begins: from now on it can be interrupted."""
         self._active = True
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
+        """It ends: an interrupt has nothing to end any more."""
         self._active = self.interrupted = False
 
     def interrupt(self) -> None:
-        """End the wait that goes on, if there is one."""
+        """End the receive that goes on, if there is one."""
         with self._bell.condition:
             self.interrupted = self._active
             self._bell.condition.notify_all()
@@ -64,17 +66,19 @@ class Waiter:
         bell, (rings, version) = self._bell, mark
         while self._version() == version:
             with bell.condition:
-                rest = until - time.monotonic()
-                if self.interrupted or bell.rings != rings or rest <= 0:
-                    return
+                # Counted before looking at `rings`: a ring that comes after the look sees that somebody waits.
                 bell.waiters += 1
                 try:
+                    rest = until - time.monotonic()
+                    if self.interrupted or bell.rings != rings or rest <= 0:
+                        return
                     bell.condition.wait(min(rest, _LOOK_EVERY))
                 finally:
                     bell.waiters -= 1
+            self._store.check_now_and_then()
 
     def _version(self) -> int:
-        return int(self._store.execute("PRAGMA data_version").fetchall()[0][0])
+        return int(self._store.rows(0.0, "PRAGMA data_version")[0][0])
 
 
 _bells: dict[str, Bell] = {}

@@ -10,7 +10,7 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -25,7 +25,7 @@ POLL = Option("poll", "duration", 0.05, "How often a waiting get looks; the most
 
 
 @contextmanager
-def errors() -> Iterator[None]:
+def errors() -> Generator[None]:
     """The system's errors in unimq's words."""
     try:
         yield
@@ -125,17 +125,17 @@ class SpoolSession:
 
     def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
         while True:
-            taken: list[Delivery] = []
-            for queue in queues:
-                taken += self._take(queue, limit - len(taken), lease)
+            taken = self._take(queues, limit, lease)
             rest = deadline - time.monotonic()
             if taken or rest <= 0 or self._interrupted.wait(min(rest, self._poll)):
                 self._interrupted.clear()
                 return taken
 
-    def _take(self, queue: str, limit: int, lease: float) -> list[Delivery]:
+    @errors()
+    def _take(self, queues: Sequence[str], limit: int, lease: float) -> list[Delivery]:
+        ready = [file for queue in queues for file in self._files(queue)["ready"]]
         taken: list[Delivery] = []
-        for file in self._files(queue)["ready"]:
+        for file in sorted(ready, key=lambda file: file.name):  # the oldest of all queues first: none starves
             if len(taken) == limit:
                 break
             due, own_id, count = file.name.split(".")[:3]
@@ -176,6 +176,7 @@ class SpoolSession:
     def interrupt(self) -> None:
         self._interrupted.set()
 
+    @errors()
     def peek(self, queue: str, limit: int, deadline: float) -> Sequence[Delivery]:
         seen: list[Delivery] = []
         for file in self._files(queue)["ready"][:limit]:
@@ -186,11 +187,13 @@ class SpoolSession:
     def cancel(self, queue: str, message_id: str, deadline: float) -> bool:
         raise NotImplementedError  # never called: the capability is absent
 
+    @errors()
     def stats(self, queue: str, deadline: float) -> Stats:
         files = self._files(queue)
         oldest = (now() - int(files["ready"][0].name.split(".")[0])) / 1e6 if files["ready"] else None
         return Stats(len(files["ready"]), len(files["delayed"]), len(files["held"]), oldest)
 
+    @errors()
     def purge(self, queue: str, deadline: float) -> int:
         files = self._files(queue)
         return sum(outcome(errors()(file.unlink)) is None for file in files["ready"] + files["delayed"])

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -68,8 +68,8 @@ class Consumer:
 class Totals:
     """The results put together. A line's number makes a result that comes twice harmless: it counts once."""
 
-    words: Counter[str] = field(default_factory=Counter)
-    done: dict[int, Result] = field(default_factory=dict)
+    words: Counter[str] = field(default_factory=Counter[str])
+    done: dict[int, Result] = field(default_factory=dict[int, Result])
     twice: int = 0
 
     def add(self, result: Result) -> None:
@@ -82,7 +82,7 @@ class Totals:
 
 
 @contextmanager
-def queues(url: str, name: str) -> Iterator[tuple[unimq.Queue[Line], unimq.Queue[Result]]]:
+def queues(url: str, name: str) -> Generator[tuple[unimq.Queue[Line], unimq.Queue[Result]]]:
     """The queue of jobs and the queue of results, on the same connections."""
     with unimq.connect(url) as client:
         lease = LEASE if client.capabilities.lease else None
@@ -126,13 +126,15 @@ class Run:
         self.url = url
         self.path = path
         self.lines = read_lines(path)
+        if not self.lines:
+            sys.exit(f"{path}: it has no lines to count")
         self.totals = Totals()
         self.held_at_death: int | None = None
         self.name = f"wordcount-{uuid4().hex[:8]}"  # its own queues: two runs do not meet
         self.context = multiprocessing.get_context("spawn")
         # A small file is made to last about two seconds, so that both consumers get jobs and there is time to watch.
         self.pause = min(0.2, 2.0 / len(self.lines))
-        self.victim, self.victim_says = self.start_consumer(1, stumble_at=1 + len(self.lines) // 8)
+        self.victim, self.victim_says = self.start_consumer(1, stumble_at=1 + len(self.lines) // 5)
         self.survivor, self.survivor_says = self.start_consumer(2, stumble_at=None)
 
     def start_consumer(self, number: int, stumble_at: int | None) -> tuple[BaseProcess, Connection]:

@@ -56,10 +56,11 @@ class ByHand:
         self.db.execute(f"PRAGMA synchronous = {durability}")
 
     INSERT = (
-        "INSERT INTO unimq_messages (queue, rank, held, nonce, count, enqueued, body) VALUES ('hand', 5, 0, 0, 0, ?, ?)"
+        "INSERT INTO unimq_messages (queue, rank, due, state, nonce, count, enqueued, body)"
+        " VALUES ('hand', 5, 1e300, 0, 0, 0, ?, ?)"
     )
-    NEXT = "SELECT seq FROM unimq_messages WHERE queue = 'hand' AND due IS NULL ORDER BY rank, seq LIMIT"
-    LEASE = "UPDATE unimq_messages SET due = ?, held = 1, count = count + 1 WHERE seq IN"
+    NEXT = "SELECT seq FROM unimq_messages WHERE queue = 'hand' AND state = 0 ORDER BY rank, seq LIMIT"
+    LEASE = "UPDATE unimq_messages SET due = ?, state = 1, count = count + 1 WHERE seq IN"
     DELETE = "DELETE FROM unimq_messages WHERE seq = ?"
 
     def put(self, n: int) -> None:
@@ -181,7 +182,7 @@ def persist_queue_row(folder: str, rounds: int, n: int) -> tuple[str, float, flo
     level = other._putter.execute("PRAGMA synchronous").fetchall()[0][0]
     durability = {1: "normal", 2: "full"}[level]
     ours = Ours(f"sqlite:///{folder}/persist-ours.db?queue=q&durability={durability}")
-    count = max(100, n // 50)
+    count = max(500, n // 10)
 
     def by_other() -> None:
         for _ in range(count):
@@ -198,21 +199,47 @@ def persist_queue_row(folder: str, rounds: int, n: int) -> tuple[str, float, flo
     return row(f"sqlite {durability}: batches of 100, persist-queue one by one", pairs)
 
 
-def kombu_row(rounds: int, n: int) -> tuple[str, float, float, float]:
-    """put, get and ack on memory, beside kombu's memory transport."""
-    ours = Ours("memory:///bench")
-    connection = kombu.Connection("memory://")
-    simple = connection.SimpleQueue("bench", serializer="raw", compression=None)
+def kombu_rows(rounds: int, n: int) -> list[tuple[str, float, float, float]]:
+    """put, get and ack on memory beside kombu's memory transport, which has no batches."""
+    simple = kombu.Connection("memory://").SimpleQueue("bytes", serializer="raw", compression=None)
+    simple_json = kombu.Connection("memory://").SimpleQueue("json")
+    ours, ours_json = Ours("memory:///bytes"), unimq.Queue("memory:///json")
+    job = {"to": "ada@example.org", "subject": "hello", "attempt": 1, "tags": ["a", "b"]}
     count = n // 4
 
-    def by_kombu() -> None:
+    def kombu_bytes() -> None:
         for _ in range(count):
             simple.put(BODY, content_type="application/data", content_encoding="binary")
             simple.get(block=False).ack()
 
-    pairs = [(timed(lambda: ours.put_get_ack(count), count), timed(by_kombu, count)) for _ in range(rounds)]
-    ours.queue.close()
-    return row("memory: put, get, ack beside kombu", pairs)
+    def kombu_json() -> None:
+        for _ in range(count):
+            simple_json.put(job)
+            message = simple_json.get(block=False)
+            assert message.payload == job
+            message.ack()
+
+    def unimq_json() -> None:
+        for _ in range(count):
+            ours_json.put(job)
+            message = ours_json.get(timeout=0)
+            assert message.body == job
+            message.ack()
+
+    def unimq_batches() -> None:
+        ours.put_batches(count)
+        ours.get_ack_batches(count)
+
+    count -= count % 100
+    compared = (
+        ("bytes", lambda: ours.put_get_ack(count), kombu_bytes),
+        ("JSON", unimq_json, kombu_json),
+        ("bytes, in batches of 100, kombu one by one", unimq_batches, kombu_bytes),
+    )
+    return [
+        row(f"memory: put, get, ack of {what}", [(timed(by_us, count), timed(by_them, count)) for _ in range(rounds)])
+        for what, by_us, by_them in compared
+    ]
 
 
 def depth_row(folder: str, rounds: int, n: int) -> tuple[str, float, float, float]:
@@ -265,7 +292,7 @@ def main() -> None:
                 sqlite_rows(folder, arguments.rounds, arguments.messages),
                 [persist_queue_row(folder, arguments.rounds, arguments.messages)],
                 [depth_row(folder, arguments.rounds, arguments.messages)],
-                [kombu_row(arguments.rounds, arguments.messages)],
+                kombu_rows(arguments.rounds, arguments.messages),
             )
         )
         imported = import_ms(folder, arguments.rounds)

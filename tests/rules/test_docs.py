@@ -9,6 +9,7 @@ import subprocess
 import sys
 import sysconfig
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from types import ModuleType
 
@@ -42,6 +43,14 @@ def shown(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+def run_tests(block: Block) -> None:
+    """Run a block that has tests, as an application's tests: it stands alone."""
+    Path("test_page.py").write_text(block.text, "utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_page.py"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=50)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def run_python(block: Block, page: Path, names: dict[str, object]) -> None:
     """Run a block; what it prints must be what its comments `# -> text` say, where it has any."""
     code = compile("\n" * block.line + block.text, str(page), "exec")
@@ -52,8 +61,11 @@ def run_python(block: Block, page: Path, names: dict[str, object]) -> None:
         assert output.getvalue().splitlines() == expected
 
 
-def run_shell(block: Block) -> None:
-    """Run a block that begins with `unimq`; the command line is that of this interpreter."""
+def run_shell(block: Block, expected: Block | None) -> None:
+    """Run a block that begins with `unimq`; what it prints must be what a block of text says that follows it at once.
+
+    The command line is that of this interpreter. How many spaces are between the columns is not compared.
+    """
     path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
     script = f"set -e -o pipefail\n{block.text}"
     done = subprocess.run(
@@ -65,6 +77,10 @@ def run_shell(block: Block) -> None:
         env={**os.environ, "PATH": path},
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    if expected is not None:
+        assert [line.split() for line in done.stdout.splitlines()] == [
+            line.split() for line in expected.text.splitlines()
+        ]
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=shown)
@@ -79,11 +95,13 @@ def test_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     module.__dict__.update(names)
     monkeypatch.setitem(sys.modules, "__main__", module)
     try:
-        for block in blocks(page):
-            if block.language == "python":
+        for block, after in zip_longest(blocks(page), blocks(page)[1:]):
+            if block.language == "python" and "\ndef test_" in block.text:
+                run_tests(block)
+            elif block.language == "python":
                 run_python(block, page, module.__dict__)
             elif block.language == "shell" and block.text.startswith("unimq "):
-                run_shell(block)
+                run_shell(block, after if after is not None and after.language == "text" else None)
     finally:
         for scheme in set(registry.schemes()) - set(schemes):
             registry.unregister(scheme)

@@ -14,7 +14,6 @@ import pytest
 
 import unimq
 import unimq_sqlite
-from unimq_sqlite import statements
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -84,25 +83,6 @@ def test_max_size_refuses_exactly_what_is_too_much(url: str) -> None:
             queue.put(5)
         queue.get(timeout=0)
         queue.put(6)
-
-
-def test_the_taking_statement_uses_the_indexes(queue: "unimq.Queue[object]") -> None:
-    """No scan and no sorting, so its cost does not grow with the queue."""
-    queue.put(1)
-    store = queue.client.pool.links[0].session._store  # type: ignore[attr-defined]
-    plans = {
-        name: " ".join(row[3] for row in store.execute("EXPLAIN QUERY PLAN " + sql, values))
-        for name, sql, values in (
-            ("one", statements.TAKE_ONE, ("jobs", 1.0, 2.0)),
-            ("many", statements.TAKE_MANY, ("jobs", 1.0, 2.0, 10)),
-            ("due", statements.NEXT_DUE, ("jobs",)),
-            ("ready", statements.MAKE_READY, ("jobs", 1.0)),
-            ("ack", statements.ACK, (1, 1, 1, 1.0)),
-        )
-    }
-    for name, plan in plans.items():
-        assert "SCAN" not in plan, (name, plan)
-        assert "TEMP B-TREE" not in plan, (name, plan)
 
 
 def _put_later(url: str, ready: Event, go: Event, when: "multiprocessing.Queue[float]") -> None:

@@ -1,0 +1,135 @@
+"""The example program does what it says, on any backend: with an embedded one, and with drivers of third parties."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent.parent / "docs" / "examples"
+LINES = 60
+_LOSSY = '''
+"""The spool driver, made forgetful: what is handed out is gone."""
+from collections.abc import Sequence
+from dataclasses import replace
+
+from spool import SpoolDriver, SpoolSession
+from unimq.capabilities import absent
+
+
+class LossyDriver(SpoolDriver):
+    name = "lossy"
+
+    def capabilities(self, url):
+        gone = dict.fromkeys(("lease", "extend", "nack", "nack_delay", "delivery_count", "dead_letters"), absent())
+        return replace(super().capabilities(url), guarantee="at-most-once", survives_process_death="no", **gone)
+
+    def open(self, url, deadline):
+        session = super().open(url, deadline)
+        return LossySession(session._root, session.capabilities, session._poll)
+
+
+class LossySession(SpoolSession):
+    def receive(self, queues, limit, lease, deadline):
+        deliveries = super().receive(queues, limit, 60.0, deadline)
+        super().ack(deliveries, deadline)
+        return deliveries
+
+    def ack(self, deliveries, deadline):
+        return [None] * len(deliveries)
+
+
+driver = LossyDriver()
+'''
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    """A file of lines, each with a word of its own."""
+    file = tmp_path / "text.txt"
+    file.write_text("".join(f"word{number} and the others\n" for number in range(LINES)), "utf-8")
+    return file
+
+
+@pytest.fixture
+def third_party(tmp_path: Path) -> Path:
+    """A directory with two installed packages, each with a driver."""
+    site = tmp_path / "site"
+    information = site / "drivers-1.0.dist-info"
+    information.mkdir(parents=True)
+    shutil.copy(EXAMPLES / "spool.py", site)
+    (site / "lossy.py").write_text(_LOSSY, "utf-8")
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: drivers\nVersion: 1.0\n", "utf-8")
+    (information / "entry_points.txt").write_text(
+        "[unimq.drivers]\nspool = spool:driver\nlossy = lossy:driver\n", "utf-8"
+    )
+    return site
+
+
+def word_count(*arguments: object, path: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **({"PYTHONPATH": str(path)} if path else {})}
+    command = [sys.executable, str(EXAMPLES / "wordcount.py"), *map(str, arguments)]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=50, env=environment)
+
+
+def summary(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    """The summary's lines, by their titles."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    last = done.stdout.partition("\n\n")[2]
+    return {line[:16].strip(): line[17:] for line in last.splitlines()}
+
+
+def assert_nothing_was_lost(rows: dict[str, str]) -> None:
+    assert rows["jobs"].startswith(f"{LINES}, done {LINES}:")
+    held = rows["killed"].removeprefix("consumer 1, holding line ")
+    assert held.isdigit()
+    assert rows["delivered again"] == f"1 (line {held})"
+    assert rows["lost"] == "0"
+    assert rows["words"] == f"{LINES * 4}, counted directly {LINES * 4}: equal, word by word"
+
+
+def test_a_killed_consumer_loses_nothing(text: Path) -> None:
+    """The job that the killed consumer held is done by the other, and the totals agree."""
+    assert_nothing_was_lost(summary(word_count(text)))
+
+
+def test_it_runs_on_the_driver_of_a_third_party(text: Path, third_party: Path, tmp_path: Path) -> None:
+    """The same program, with nothing but another URL, on the example driver, found by its entry point."""
+    done = word_count(text, "--url", f"spool:///{tmp_path}/box", path=third_party)
+    assert_nothing_was_lost(summary(done))
+    assert [item.name for item in (tmp_path / "box").iterdir()] == []
+
+
+def test_at_most_once_says_what_was_lost(text: Path, third_party: Path, tmp_path: Path) -> None:
+    """Where delivery is at-most-once, the job that the killed consumer held is lost, and named."""
+    rows = summary(word_count(text, "--url", f"lossy:///{tmp_path}/box", path=third_party))
+    held = rows["killed"].removeprefix("consumer 1, holding line ")
+    assert held.isdigit()
+    assert rows["lost"] == f"1 (line {held}) (delivery is at-most-once)"
+    assert rows["delivered again"] == "0"
+    assert rows["words"] == f"{LINES * 4 - 4}, counted directly {LINES * 4 - 4}: equal, word by word"
+
+
+def test_a_queue_that_stays_in_its_process_is_refused(text: Path) -> None:
+    """`memory://` cannot reach other processes, and the program says so."""
+    done = word_count(text, "--url", "memory://")
+    assert done.returncode == 1
+    assert "memory://: what another process puts does not arrive here; choose a URL that processes share" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["missing.txt"], "No such file"),
+        ([os.devnull], "no lines"),
+        ([__file__, "--url", "sqlit:///x"], "did you mean 'sqlite'"),
+    ],
+)
+def test_mistakes_have_no_traceback(arguments: list[str], reason: str) -> None:
+    """A wrong file or URL is told in one line."""
+    done = word_count(*arguments)
+    assert done.returncode in {1, 2}
+    assert reason in done.stderr
+    assert "Traceback" not in done.stderr

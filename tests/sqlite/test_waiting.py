@@ -1,0 +1,203 @@
+"""Waiting for messages: how soon it ends, what it costs, and what ends it. Times are the best of a few."""
+
+import math
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from unimq.driver import Outgoing
+from unimq.errors import ConnectionLost, Timeout
+from unimq_sqlite import waiting
+from unimq_sqlite.session import SQLiteSession
+
+INF = math.inf
+Open = Callable[..., SQLiteSession]
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+def in_thread(work: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def wait_until_waiting(session: SQLiteSession) -> None:
+    end = time.monotonic() + 5
+    while not session._bell.waiters and time.monotonic() < end:
+        time.sleep(0.001)
+    time.sleep(0.005)
+
+
+@pytest.mark.parametrize("act", ["put", "put many", "release", "move"])
+def test_it_ends_within_20_ms_in_the_same_process(session: SQLiteSession, connect: Open, act: str) -> None:
+    """From the call to the return of the receive, in another thread."""
+    consumer = connect()
+    delays: list[float] = []
+    for _ in range(5):
+        if act in ("release", "move"):
+            session.send("q", [Outgoing(b"x")], INF)
+            (held,) = session.receive(["q"], 1, 60.0, 0.0)
+        ended: list[float] = []
+
+        def consume(ended: list[float] = ended) -> None:
+            consumer.ack(consumer.receive(["q"], 10, 60.0, time.monotonic() + 10), INF)
+            ended.append(time.monotonic())
+
+        thread = in_thread(consume)
+        wait_until_waiting(consumer)
+        start = time.monotonic()
+        if act == "release":
+            session.release([held], 0.0, INF)
+        elif act == "move":
+            session.move(held, "q", Outgoing(b"x"), INF)
+        else:
+            session.send("q", [Outgoing(b"x")] * (1 if act == "put" else 2), INF)
+        thread.join()
+        delays.append(ended[0] - start)
+    assert min(delays) < 0.02
+
+
+def test_it_ends_within_100_ms_across_processes(session: SQLiteSession, start: Start) -> None:
+    """From the call there to the return of the receive here."""
+    process = start(
+        """
+session = connect()
+for line in sys.stdin:
+    called = time.time()
+    session.send("q", [Outgoing(repr(called).encode())], INF)
+"""
+    )
+    delays: list[float] = []
+    for _ in range(5):
+        threading.Timer(0.05, lambda: (process.stdin.write("go\n"), process.stdin.flush())).start()
+        (one,) = session.receive(["q"], 1, 60.0, time.monotonic() + 20)
+        delays.append(time.time() - float(one.body))
+        session.ack([one], INF)
+    assert min(delays) < 0.1
+    assert sorted(delays)[2] < 0.2
+
+
+def test_a_delay_that_another_process_put_is_kept_to(session: SQLiteSession, start: Start) -> None:
+    """A receive that waits already learns of it."""
+    process = start("input(); connect().send('q', [Outgoing(repr(time.time()).encode(), delay=0.2)], INF)")
+    threading.Timer(0.05, lambda: (process.stdin.write("go\n"), process.stdin.flush())).start()
+    (one,) = session.receive(["q"], 1, 60.0, time.monotonic() + 20)
+    assert 0.2 <= time.time() - float(one.body) < 0.5
+
+
+def test_an_idle_consumer_takes_less_than_one_percent_of_a_processor(session: SQLiteSession) -> None:
+    """No busy loop, and nothing is written."""
+    session.send("q", [Outgoing(b"x", delay=60.0)], INF)
+    other = session._store.execute("PRAGMA data_version").fetchall()
+    before = time.process_time()
+    assert session.receive(["q"], 1, 60.0, time.monotonic() + 1.0) == []
+    assert time.process_time() - before < 0.01
+    assert session._store.execute("PRAGMA data_version").fetchall() == other
+
+
+def test_an_interrupt_ends_it_at_once_and_only_that_one(session: SQLiteSession, connect: Open) -> None:
+    """A later receive works, another session goes on waiting."""
+    other = connect()
+    found: list[bytes] = []
+    thread = in_thread(lambda: found.extend(d.body for d in other.receive(["q"], 1, 60.0, time.monotonic() + 10)))
+    wait_until_waiting(other)
+    timer = threading.Timer(0.05, session.interrupt)
+    timer.start()
+    start = time.monotonic()
+    assert session.receive(["q"], 1, 60.0, start + 10) == []
+    assert time.monotonic() - start < 1
+    assert thread.is_alive()
+    session.send("q", [Outgoing(b"x")], INF)
+    thread.join(5)
+    assert found == [b"x"]
+
+
+def test_an_interrupt_of_nothing_is_harmless(session: SQLiteSession) -> None:
+    """The next receive is not the one that was meant."""
+    session.interrupt()
+    session.send("q", [Outgoing(b"x", delay=0.05)], INF)
+    assert len(session.receive(["q"], 1, 60.0, time.monotonic() + 5)) == 1
+
+
+def test_an_empty_queue_is_empty_while_the_file_is_locked(session: SQLiteSession, connect: Open) -> None:
+    """Looking needs no lock, so nobody waits for it."""
+    with connect()._store.transaction(INF):
+        start = time.monotonic()
+        assert session.receive(["q"], 1, 60.0, 0.0) == []
+        assert session.receive(["q"], 1, 60.0, start + 0.1) == []
+        assert time.monotonic() - start < 0.5
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("what", ["send", "receive", "ack", "release", "extend", "move", "cancel", "purge", "delete"])
+def test_the_deadline_holds_while_the_file_is_locked(
+    session: SQLiteSession, connect: Open, what: str, number: int
+) -> None:
+    """A `Timeout`, certainly nothing was done, and the same call works afterwards."""
+    session.send("q", [Outgoing(b"x")] * number, INF)
+    held = session.receive(["q"], number, 60.0, 0.0)
+    session.send("q", [Outgoing(b"y", id="y")] * number, INF)
+    before = session.stats("q", INF)
+    call: Callable[[float], object] = {
+        "send": lambda until: session.send("q", [Outgoing(b"z")] * number, until),
+        "receive": lambda until: session.receive(["q"], number, 60.0, until),
+        "ack": lambda until: session.ack(held, until),
+        "release": lambda until: session.release(held, 0.0, until),
+        "extend": lambda until: session.extend(held[0], 5.0, until),
+        "move": lambda until: session.move(held[0], "other", Outgoing(b"x"), until),
+        "cancel": lambda until: session.cancel("q", "y", until),
+        "purge": lambda until: session.purge("q", until),
+        "delete": lambda until: session.delete("q", until),
+    }[what]
+    with connect()._store.transaction(INF):
+        start = time.monotonic()
+        with pytest.raises(Timeout, match="locked") as caught:
+            call(start + 0.1)
+        assert 0.1 <= time.monotonic() - start < 0.4
+        assert not caught.value.in_doubt
+    counted = session.stats("q", INF)
+    assert (counted.ready, counted.leased) == (before.ready, before.leased)
+    call(INF)
+
+
+def test_a_short_lock_is_waited_for_even_by_a_poll(session: SQLiteSession, connect: Open) -> None:
+    """As a network backend waits for a reply."""
+    session.send("q", [Outgoing(b"x")], INF)
+    locked = connect()
+    locked._store.execute("BEGIN IMMEDIATE")
+    threading.Timer(0.02, lambda: locked._store.execute("COMMIT")).start()
+    assert len(session.receive(["q"], 1, 60.0, 0.0)) == 1
+
+
+def test_a_lease_begins_when_the_lock_was_got(session: SQLiteSession, connect: Open) -> None:
+    """Waiting for the lock takes nothing off it."""
+    session.send("q", [Outgoing(b"x")], INF)
+    locked = connect()
+    locked._store.execute("BEGIN IMMEDIATE")
+    threading.Timer(0.2, lambda: locked._store.execute("COMMIT")).start()
+    start = time.monotonic()
+    (one,) = session.receive(["q"], 1, 0.3, time.monotonic() + 5)
+    assert (one.lease_until or 0.0) > start + 0.45
+    assert session.ack([one], INF) == [None]
+
+
+def test_a_removed_file_ends_the_waiting(session: SQLiteSession, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody will ever put anything into it again."""
+    session.ping(INF)
+    monkeypatch.setattr("unimq_sqlite.store._CHECK_EVERY", 0.01)
+    threading.Timer(0.05, lambda: Path(path).replace(path + ".old")).start()
+    with pytest.raises(ConnectionLost, match="removed or replaced"):
+        session.receive(["q"], 1, 60.0, time.monotonic() + 10)
+
+
+def test_a_child_does_not_share_its_parents_bell(session: SQLiteSession, path: str) -> None:
+    """After a fork nobody waits in the child, and no lock is held there."""
+    assert session._bell is waiting.bell(path)
+    lock = waiting._lock
+    with lock:
+        waiting._after_fork()
+    assert waiting.bell(path) is not session._bell
