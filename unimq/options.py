@@ -233,7 +233,7 @@ _DIGITS: Final = 18
 
 
 def _with_unit(text: str, units: Mapping[str, float], wanted: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([A-Za-z]*)", text)
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([A-Za-z]*)", text)
     if match is None or match[2] not in units or len(match[1]) > _DIGITS:
         msg = f"must be {wanted}"
         raise ValueError(msg)
