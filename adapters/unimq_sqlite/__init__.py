@@ -1,22 +1,35 @@
 """The embedded default: queues in a SQLite file, durable, for many processes and threads of one machine.
 
 URL
-    `sqlite:///jobs.db?queue=mail` is relative to the working directory, `sqlite:////var/lib/app/jobs.db` absolute.
-    `?durability=full` (default) syncs every commit to the disk, `normal` leaves that to checkpoints.
-    `?shared=true` makes the tables inside an application's own database.
+    `sqlite:///jobs.db?queue=mail` is relative to the working directory at the time of each connect, so give a program
+    that changes it `sqlite:////var/lib/app/jobs.db`, which is absolute. `?durability=full` (default) syncs every commit
+    to the disk, `normal` leaves that to checkpoints. `?shared=true` makes the tables inside an application's own
+    database, which then gets a write-ahead log.
 
 Delivery
     At least once, in the order of priority and put. A lease belongs to the get that took the message; when it ends,
-    or the consumer was killed, the message comes back with its count. A nacked message goes before its equals.
-    What a put stored survives the process being killed; a power loss too with `durability=full`.
+    or the consumer was killed, the message comes back with its count. A nacked message, and one whose delay or lease
+    ended, goes to the place of its put, before its later equals. Of more than 2000 that become due in the same moment,
+    those that were due earliest come first, whatever their priority.
+    What a put stored survives the process being killed, with both durabilities; `full` a power loss too, while `normal`
+    may lose the puts and settlements of the last moments before it, and never damages the file. A consumer's host is
+    the store's host: what it held is there again when the machine is back, and gone with its disk.
+    A get that waits wakes at once for a put in the same process, and looks every 40 ms for one of another process, and
+    for a commit of the outbox. What has expired is removed by the next get that would have met it.
 
 Limits
-    A body has at most 500 MB. One writer at a time; all users on the same machine (no network file systems). Leases
-    and delays use the system's clock: setting it back prolongs them.
+    A body has at most 500 MB. One writer at a time: the others wait for it, up to their deadline, which ends in
+    `Timeout`; a call whose deadline is over still waits 50 ms. All users on the same machine: SQLite needs shared
+    memory for its log, so network file systems are refused or, worse, are not recognised. Leases, delays and expiry use
+    the system's clock: setting it back prolongs them. Each put with `?max_size=` counts what waits, up to that number.
+    `stats` counts too. The file keeps its size when messages are gone, and uses the room again; `VACUUM` returns it.
+    A file that is removed or replaced while it is open is noticed within a second; what was put into the old one
+    meanwhile is gone with it, new connections use what is at the path.
 
 Escape hatch
     `unimq_sqlite.put(connection, queue, body)` puts inside your own transaction. The table `unimq_messages` may be
-    read by any SQLite tool. A delivered message's `native` is `None`.
+    read by any SQLite tool; its version is in `unimq_meta`, and `PRAGMA user_version` is yours. A delivered message's
+    `native` is `None`.
 """
 
 from unimq_sqlite.driver import SQLiteDriver, driver

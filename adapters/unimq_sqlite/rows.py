@@ -11,7 +11,7 @@ import msgspec
 from unimq.driver import Delivery, Outgoing
 from unimq_sqlite.schema import DELAYED, NEVER, READY, Row
 
-__all__ = ["delivery_of", "id_of", "nonces", "parse_id", "row_of"]
+__all__ = ["delivery_of", "id_of", "is_plain", "nonces", "parse_id", "plain_row_of", "row_of"]
 
 _encode_headers: Final = msgspec.msgpack.Encoder().encode
 _decode_headers: Final = msgspec.msgpack.Decoder(dict[str, str]).decode
@@ -44,6 +44,23 @@ def row_of(queue: str, message: Outgoing, seq: int | None, nonce: int, now: floa
         now if message.enqueued_at is None else message.enqueued_at,
         None if message.headers is None else _encode_headers(dict(message.headers)),
         message.body,
+    )
+
+
+def plain_row_of(queue: str, message: Outgoing, seq: int | None, nonce: int, now: float) -> tuple[Any, ...]:
+    """The same of a message that `is_plain`, for an INSERT that has the rest in its text."""
+    return seq, queue, _HIGHEST - message.priority, nonce, now, message.body
+
+
+def is_plain(message: Outgoing) -> bool:
+    """Whether it has a body and perhaps a priority, and nothing else."""
+    return (
+        message.headers is None
+        and message.id is None
+        and message.expires_at is None
+        and message.enqueued_at is None
+        and not message.delay
+        and not message.delivery_count
     )
 
 

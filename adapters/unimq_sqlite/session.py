@@ -10,8 +10,7 @@ from unimq.capabilities import Capabilities
 from unimq.driver import Delivery, Outgoing, Settling, Stats
 from unimq.errors import Full, LeaseLost, Timeout, UnimqError
 from unimq_sqlite import statements as sql
-from unimq_sqlite.rows import delivery_of, id_of, nonces, parse_id, row_of
-from unimq_sqlite.schema import NEVER
+from unimq_sqlite.rows import delivery_of, id_of, is_plain, nonces, parse_id, plain_row_of, row_of
 from unimq_sqlite.store import Store
 from unimq_sqlite.taking import look, ripen, take
 from unimq_sqlite.waiting import Bell, Waiter
@@ -48,12 +47,10 @@ class SQLiteSession:
 
     def _insert_one(self, queue: str, message: Outgoing, deadline: float) -> str:
         nonce = next(self._nonces)
-        values = row_of(queue, message, None, nonce, time.time())
-        statement = sql.INSERT
-        _, _, rank, due, _, _, count, own_id, _, enqueued, headers, body = values
-        if due == NEVER and not count and own_id is None and headers is None:
-            statement, values = sql.INSERT_PLAIN, (queue, rank, nonce, enqueued, body)
-        return id_of(self._store.write(deadline, statement, values).lastrowid or 0, nonce, own_id)
+        plain = is_plain(message)
+        values = (plain_row_of if plain else row_of)(queue, message, None, nonce, time.time())
+        cursor = self._store.write(deadline, sql.INSERT_PLAIN if plain else sql.INSERT, values)
+        return id_of(cursor.lastrowid or 0, nonce, message.id)
 
     def _send_many(self, queue: str, messages: Sequence[Outgoing], deadline: float) -> list[str | UnimqError | None]:
         with self._store.transaction(deadline):
@@ -68,13 +65,13 @@ class SQLiteSession:
 
     def _insert(self, queue: str, messages: Sequence[Outgoing]) -> list[str]:
         """Store them inside a transaction that has the write lock: nobody else takes the next places."""
-        now = time.time()
+        now, nonce = time.time(), next(self._nonces)
         first = int(self._execute(sql.LAST).fetchall()[0][0]) + 1
-        places = list(zip(range(first, first + len(messages)), self._nonces, messages))  # noqa: B905 - nonces never end
-        self._store.connection.executemany(
-            sql.INSERT, [row_of(queue, message, seq, nonce, now) for seq, nonce, message in places]
-        )
-        return [id_of(seq, nonce, message.id) for seq, nonce, message in places]
+        plain = all(map(is_plain, messages))
+        make = plain_row_of if plain else row_of
+        rows = [make(queue, message, seq, nonce, now) for seq, message in enumerate(messages, first)]
+        self._store.connection.executemany(sql.INSERT_PLAIN if plain else sql.INSERT, rows)
+        return [id_of(seq, nonce, message.id) for seq, message in enumerate(messages, first)]
 
     def _room(self, queue: str, most: int) -> int:
         waiting = int(self._execute(sql.WAITING, (queue, most)).fetchall()[0][0])

@@ -1,6 +1,7 @@
 """Taking messages: those of one queue that may be delivered now, leased in the same statement."""
 
 import math
+import operator
 import time
 from typing import Final
 
@@ -12,6 +13,8 @@ from unimq_sqlite.store import Store
 
 __all__ = ["look", "ripen", "take"]
 
+_place: Final = operator.itemgetter(1, 0)
+"""Rank and place of a row: the order of delivery."""
 _RIPENING_MOST: Final = 0.1
 """Seconds that a get whose deadline is over spends on what is due before it says that there is nothing."""
 
@@ -75,7 +78,3 @@ def look(store: Store, queue: str, deadline: float) -> tuple[bool, float]:
     """Whether something waits, and when something changes by itself (Unix epoch, seconds). Takes no lock."""
     ready, due = store.rows(deadline, sql.LOOK, (queue,))[0]
     return bool(ready), math.inf if due is None else due
-
-
-def _place(row: Row) -> tuple[int, int]:
-    return row[1], row[0]

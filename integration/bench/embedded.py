@@ -56,10 +56,11 @@ class ByHand:
         self.db.execute(f"PRAGMA synchronous = {durability}")
 
     INSERT = (
-        "INSERT INTO unimq_messages (queue, rank, held, nonce, count, enqueued, body) VALUES ('hand', 5, 0, 0, 0, ?, ?)"
+        "INSERT INTO unimq_messages (queue, rank, due, state, nonce, count, enqueued, body)"
+        " VALUES ('hand', 5, 1e300, 0, 0, 0, ?, ?)"
     )
-    NEXT = "SELECT seq FROM unimq_messages WHERE queue = 'hand' AND due IS NULL ORDER BY rank, seq LIMIT"
-    LEASE = "UPDATE unimq_messages SET due = ?, held = 1, count = count + 1 WHERE seq IN"
+    NEXT = "SELECT seq FROM unimq_messages WHERE queue = 'hand' AND state = 0 ORDER BY rank, seq LIMIT"
+    LEASE = "UPDATE unimq_messages SET due = ?, state = 1, count = count + 1 WHERE seq IN"
     DELETE = "DELETE FROM unimq_messages WHERE seq = ?"
 
     def put(self, n: int) -> None:

@@ -58,7 +58,7 @@ def start(path: str) -> Iterator[Start]:
 
     def start(script: str, *arguments: str) -> "subprocess.Popen[str]":
         started.append(
-            subprocess.Popen(
+            subprocess.Popen(  # noqa: S603 - a script of these tests
                 [sys.executable, "-c", PRELUDE + script, path, *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -1,5 +1,6 @@
 """What is said when the file cannot be used, and that nothing is lost by it."""
 
+import contextlib
 import math
 import os
 import sqlite3
@@ -68,7 +69,7 @@ def test_an_empty_file_is_a_new_store(path: str, connect: Open) -> None:
     assert connect().send("q", [Outgoing(b"x")], INF)
 
 
-def test_a_newer_version_is_refused(path: str, session: SQLiteSession, connect: Open) -> None:
+def test_a_newer_version_is_refused(session: SQLiteSession, connect: Open) -> None:
     """Nothing is guessed about what does not exist yet."""
     session._store.execute("UPDATE unimq_meta SET value = 99 WHERE name = 'version'")
     with pytest.raises(StorageError, match=r"jobs\.db.*version 99.*upgrade unimq"):
@@ -122,7 +123,7 @@ def test_a_path_with_a_nul_is_refused(connect: Open) -> None:
 
 def test_a_host_is_refused_before_anything_is_opened() -> None:
     """The commonest slip: two slashes instead of three."""
-    with pytest.raises(InvalidURL, match="sqlite:///relative.db"):
+    with pytest.raises(InvalidURL, match=r"sqlite:///relative\.db"):
         unimq_sqlite.driver.capabilities(URL.parse("sqlite://jobs.db"))
 
 
@@ -130,7 +131,7 @@ def test_a_missing_directory_is_said_and_not_made(tmp_path: Path, connect: Open)
     """The error names it."""
     with pytest.raises(StorageError, match=r"'.*nowhere' does not exist: create it"):
         connect(where=f"{tmp_path}/nowhere/jobs.db")
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_directory_is_no_file(tmp_path: Path, connect: Open) -> None:
@@ -154,7 +155,7 @@ def test_a_file_that_cannot_have_a_write_ahead_log_is_refused(monkeypatch: pytes
         return [("delete",)] if "journal_mode" in statement else rows(self, deadline, statement, values)
 
     monkeypatch.setattr(store.Store, "rows", stays)
-    with pytest.raises(StorageError, match="journal_mode is delete.*local disk"):
+    with pytest.raises(StorageError, match=r"journal_mode is delete.*local disk"):
         connect()
 
 
@@ -176,19 +177,21 @@ def test_a_full_disk_is_said_and_loses_nothing(session: SQLiteSession) -> None:
     assert session.stats("q", INF).ready == 1
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def ordinary_user() -> Iterator[None]:
     """Nobody may write what is read-only, as root could."""
     root = os.geteuid() == 0
     if root:
         os.seteuid(65534)
-    yield
-    if root:
-        os.seteuid(0)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
 
 
 @pytest.fixture
-def read_only(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+def read_only(request: pytest.FixtureRequest) -> Iterator[Path]:
     """A store with a message, in a read-only file or in a read-only directory, for every user."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -202,9 +205,9 @@ def read_only(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("read_only", ["file", "directory"], indirect=True)
-def test_a_read_only_store_is_said_and_kept(read_only: Path, connect: Open, ordinary_user: None) -> None:
+def test_a_read_only_store_is_said_and_kept(read_only: Path, connect: Open) -> None:
     """Whether the file is, or its directory, where SQLite cannot make its log."""
-    with pytest.raises(StorageError, match=r"jobs\.db.*permissions") as caught:
+    with ordinary_user(), pytest.raises(StorageError, match=r"jobs\.db.*permissions") as caught:
         connect(where=str(read_only)).send("q", [Outgoing(b"x")], INF)
     assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
     assert b"kept" in read_only.read_bytes()
@@ -230,7 +233,7 @@ def test_a_damaged_file_is_said(path: str, session: SQLiteSession, connect: Open
     damaged = bytearray(Path(path).read_bytes())
     damaged[4096:] = b"\xff" * (len(damaged) - 4096)
     Path(path).write_bytes(damaged)
-    with pytest.raises(StorageError, match="damaged.*backup"):
+    with pytest.raises(StorageError, match=r"damaged.*backup"):
         connect().receive(["q"], 1, 60.0, 0.0)
 
 
@@ -242,7 +245,7 @@ def test_a_put_into_a_file_that_is_gone_is_refused(
     monkeypatch.setattr("unimq_sqlite.store._CHECK_EVERY", 0.0)
     session.send("q", [Outgoing(b"x")], INF)
     for suffix in ("", "-wal", "-shm"):
-        os.unlink(path + suffix)
+        Path(path + suffix).unlink()
     if how == "replaced":
         Path(path).touch()
     with pytest.raises(ConnectionLost, match="removed or replaced") as caught:

@@ -2,13 +2,13 @@
 
 import json
 import math
-import os
 import sqlite3
 import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -106,7 +106,8 @@ def take():
     while found := session.receive(["q"], 2, 60.0, time.monotonic() + 3):
         assert session.ack(found, INF) == [None] * len(found)
         seen.extend(int(one.body) for one in found)
-threads = [threading.Thread(target=put, args=(n,)) for n in range(2)] + [threading.Thread(target=take) for _ in range(2)]
+threads = [threading.Thread(target=put, args=(n,)) for n in range(2)]
+threads += [threading.Thread(target=take) for _ in range(2)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
 print(json.dumps(seen))
@@ -129,7 +130,7 @@ session.send("q", [Outgoing(b"x")], INF)
     processes = [start(script) for _ in range(6)]
     for process in processes:
         assert told(process) == "ready"
-    assert not os.path.exists(path)
+    assert not Path(path).exists()
     for process in processes:
         assert process.stdin is not None
         process.stdin.write("go\n")

@@ -1,16 +1,16 @@
 """Each method of a session on a file, at the level of the driver contract."""
 
 import math
-import os
 import sqlite3
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from unimq.driver import Delivery, Outgoing, Stats
-from unimq.errors import Full, LeaseLost, Timeout, TooLarge
+from unimq.errors import ConnectError, Full, LeaseLost, Timeout, TooLarge
 from unimq_sqlite import schema, statements
 from unimq_sqlite.rows import parse_id
 from unimq_sqlite.session import SQLiteSession
@@ -362,9 +362,9 @@ def test_more_than_a_chunk_may_be_due_or_expired_at_once(session: SQLiteSession)
 def test_the_row_of_a_lease_keeps_its_size(session: SQLiteSession, path: str) -> None:
     """So that SQLite does not write a large body again."""
     put(session, b"x" * 1_000_000)
-    before = os.path.getsize(path + "-wal")
+    before = Path(path + "-wal").stat().st_size
     get(session)
-    assert os.path.getsize(path + "-wal") - before < 100_000
+    assert Path(path + "-wal").stat().st_size - before < 100_000
 
 
 @pytest.mark.parametrize(
@@ -428,3 +428,10 @@ def count_rows(path: str) -> int:
     number = int(connection.execute("SELECT count(*) FROM unimq_messages").fetchall()[0][0])
     connection.close()
     return number
+
+
+def test_an_error_of_sqlite_in_a_receive_is_ours(session: SQLiteSession) -> None:
+    """Not one of another library."""
+    session._store.execute("DROP TABLE unimq_messages")
+    with pytest.raises(ConnectError, match="tables are gone"):
+        get(session)

@@ -1,11 +1,11 @@
 """Waiting for messages: how soon it ends, what it costs, and what ends it. Times are the best of a few."""
 
 import math
-import os
 import subprocess
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -189,7 +189,7 @@ def test_a_removed_file_ends_the_waiting(session: SQLiteSession, path: str, monk
     """Nobody will ever put anything into it again."""
     session.ping(INF)
     monkeypatch.setattr("unimq_sqlite.store._CHECK_EVERY", 0.01)
-    threading.Timer(0.05, lambda: os.replace(path, path + ".old")).start()
+    threading.Timer(0.05, lambda: Path(path).replace(path + ".old")).start()
     with pytest.raises(ConnectionLost, match="removed or replaced"):
         session.receive(["q"], 1, 60.0, time.monotonic() + 10)
 
