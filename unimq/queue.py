@@ -14,13 +14,13 @@ from unimq.channel import Channel
 from unimq.message import Message, Receipt
 from unimq.options import count, timeout_seconds
 from unimq.settler import raise_failures
+from unimq.url import URL
 
 if TYPE_CHECKING:
     from unimq.client import Client, Pong
     from unimq.driver import Outgoing, Stats
     from unimq.hooks import Hooks
     from unimq.pool import Credentials
-    from unimq.url import URL
 
 __all__ = ["DeadLetterQueue", "Queue"]
 
@@ -99,8 +99,8 @@ class Queue(Generic[T]):
         """
         from unimq.client import Client  # noqa: PLC0415 - a client makes queues, so one of the two imports comes late
 
-        client = Client(url, require=require, credentials=credentials, hooks=hooks)
         options = {"codec": codec, "lease": lease, "max_deliveries": max_deliveries}
+        client = Client(with_count(url, max_deliveries), require=require, credentials=credentials, hooks=hooks)
         self._adopt(client.channel(name, type, Message, **options), owns_client=True)
 
     @classmethod
@@ -361,6 +361,13 @@ class Queue(Generic[T]):
 
     def _deadline(self, timeout: float | timedelta | None) -> float:
         return self._channel.deadline(timeout_seconds(timeout))
+
+
+def with_count(url: "str | URL | None", max_deliveries: int | None) -> "str | URL | None":
+    """The URL with that option: some backends count deliveries only where they are told that it matters."""
+    if max_deliveries is None:
+        return url
+    return URL.parse(url).with_options(max_deliveries=str(count(max_deliveries, "max_deliveries", most=2**53)))
 
 
 class DeadLetterQueue(Queue[T]):

@@ -107,7 +107,7 @@ class SpoolSession:
     def __init__(self, root: Path, capabilities: Capabilities, poll: float) -> None:
         self.capabilities, self._root, self._poll = capabilities, root, poll
         self._interrupted = threading.Event()
-        self._last = 0
+        self._last = self._turn = 0
 
     def send(self, queue: str, messages: Sequence[Outgoing], deadline: float) -> Sequence[str | UnimqError | None]:
         return [outcome(self._send, queue, message) for message in messages]
@@ -125,17 +125,18 @@ class SpoolSession:
 
     def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
         while True:
-            taken: list[Delivery] = []
-            for queue in queues:
-                taken += self._take(queue, limit - len(taken), lease)
+            taken = self._take(queues, limit, lease)
             rest = deadline - time.monotonic()
             if taken or rest <= 0 or self._interrupted.wait(min(rest, self._poll)):
                 self._interrupted.clear()
                 return taken
 
-    def _take(self, queue: str, limit: int, lease: float) -> list[Delivery]:
+    @errors()
+    def _take(self, queues: Sequence[str], limit: int, lease: float) -> list[Delivery]:
+        self._turn = (self._turn + 1) % len(queues)  # each queue is the first in its turn: none starves
+        turned = [*queues[self._turn :], *queues[: self._turn]]
         taken: list[Delivery] = []
-        for file in self._files(queue)["ready"]:
+        for file in (file for queue in turned for file in self._files(queue)["ready"]):
             if len(taken) == limit:
                 break
             due, own_id, count = file.name.split(".")[:3]
@@ -176,6 +177,7 @@ class SpoolSession:
     def interrupt(self) -> None:
         self._interrupted.set()
 
+    @errors()
     def peek(self, queue: str, limit: int, deadline: float) -> Sequence[Delivery]:
         seen: list[Delivery] = []
         for file in self._files(queue)["ready"][:limit]:
@@ -186,11 +188,13 @@ class SpoolSession:
     def cancel(self, queue: str, message_id: str, deadline: float) -> bool:
         raise NotImplementedError  # never called: the capability is absent
 
+    @errors()
     def stats(self, queue: str, deadline: float) -> Stats:
         files = self._files(queue)
         oldest = (now() - int(files["ready"][0].name.split(".")[0])) / 1e6 if files["ready"] else None
         return Stats(len(files["ready"]), len(files["delayed"]), len(files["held"]), oldest)
 
+    @errors()
     def purge(self, queue: str, deadline: float) -> int:
         files = self._files(queue)
         return sum(outcome(errors()(file.unlink)) is None for file in files["ready"] + files["delayed"])

@@ -22,7 +22,7 @@ from unimq.errors import Empty, UnimqError
 from unimq.hooks import Hooks
 from unimq.message import Letter, Receipt
 from unimq.options import count, timeout_seconds
-from unimq.queue import DeadLetterQueue, Queue
+from unimq.queue import DeadLetterQueue, Queue, with_count
 from unimq.receiver import hand_over_is_local
 from unimq.settler import raise_failures
 
@@ -86,8 +86,8 @@ class AsyncQueue(Generic[T]):
     ) -> None:
         from unimq.aio.client import AsyncClient  # noqa: PLC0415 - a client makes queues, so one import comes late
 
-        client = AsyncClient(url, require=require, credentials=credentials, hooks=hooks)
         options = {"codec": codec, "lease": lease, "max_deliveries": max_deliveries}
+        client = AsyncClient(with_count(url, max_deliveries), require=require, credentials=credentials, hooks=hooks)
         self._adopt(client, client.sync.channel(name, type, AsyncMessage, **options), owns_client=True)
 
     @classmethod
