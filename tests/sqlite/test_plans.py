@@ -1,6 +1,7 @@
-"""How SQLite would go about each statement: never through the whole table."""
+"""How SQLite would go about each statement: never through the whole table, nor writing a body again."""
 
 import math
+from pathlib import Path
 
 import pytest
 
@@ -41,3 +42,11 @@ def test_no_statement_reads_the_whole_table_or_sorts(
     assert [step for step in plan if step.startswith("SEARCH unimq_messages")]
     if name != "QUEUES":  # sorts the few names
         assert not [step for step in plan if "TEMP B-TREE" in step]
+
+
+def test_the_row_of_a_lease_keeps_its_size(session: SQLiteSession, path: str) -> None:
+    """So that SQLite does not write a large body again."""
+    session.send("q", [Outgoing(b"x" * 1_000_000)], math.inf)
+    before = Path(path + "-wal").stat().st_size
+    session.receive(["q"], 1, 60.0, 0.0)
+    assert Path(path + "-wal").stat().st_size - before < 100_000

@@ -4,7 +4,6 @@ import math
 import sqlite3
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -357,14 +356,6 @@ def test_more_than_a_chunk_may_be_due_or_expired_at_once(session: SQLiteSession)
     while more := get(session, 1000):
         found += bodies(more)
     assert found == [b"due"] * (statements.CHUNK + 7)
-
-
-def test_the_row_of_a_lease_keeps_its_size(session: SQLiteSession, path: str) -> None:
-    """So that SQLite does not write a large body again."""
-    put(session, b"x" * 1_000_000)
-    before = Path(path + "-wal").stat().st_size
-    get(session)
-    assert Path(path + "-wal").stat().st_size - before < 100_000
 
 
 def test_ping_tells_the_version(session: SQLiteSession) -> None:
