@@ -19,8 +19,8 @@ from unimq.errors import AlreadySettled, BatchError, InvalidArgument, LeaseLost,
 from unimq.hooks import Outcome
 from unimq.links import Link, ends_session
 from unimq.message import Letter
-from unimq.options import seconds
-from unimq.sender import LONGEST_DURATION, unsupported
+from unimq.options import seconds, short
+from unimq.sender import unsupported
 
 if TYPE_CHECKING:
     from unimq.channel import Channel
@@ -50,6 +50,7 @@ class Settler(Generic[T]):
 
     def ack_many(self, letters: Sequence[Letter[T]]) -> list[UnimqError | None]:
         """Remove many; the outcome of each. One exchange for each session that they came over."""
+        self._check_ours(letters)
         return self._many(letters, lambda session, raw, deadline: session.ack(raw, deadline), "ack")
 
     def nack(self, letter: Letter[T], delay: float | timedelta) -> None:
@@ -68,6 +69,7 @@ class Settler(Generic[T]):
     def nack_many(self, letters: Sequence[Letter[T]], delay: float | timedelta) -> list[UnimqError | None]:
         """Give many back; the outcome of each."""
         wait = self._nack_delay(delay)
+        self._check_ours(letters)
         if self._channel.capabilities.nack.level == "native" and not any(map(self._is_last, letters)):
             return self._many(letters, lambda session, raw, deadline: session.release(raw, wait, deadline), "nack")
         return [_outcome(self.nack, letter, wait) for letter in letters]
@@ -94,7 +96,7 @@ class Settler(Generic[T]):
         channel = self._channel
         if not channel.capabilities.extend:
             raise unsupported(channel, "extend")
-        wanted = channel.settings.lease if duration is None else seconds(duration, "seconds", maximum=LONGEST_DURATION)
+        wanted = channel.settings.lease if duration is None else seconds(duration, "seconds")
         if letter.settled:
             self._claim(letter)  # tells why it cannot be extended any more
         # No claim: another thread may settle it meanwhile, and the server tells which came first.
@@ -146,6 +148,12 @@ class Settler(Generic[T]):
                 self._requeue(letter, 0.0, counts=True)
 
     # How
+
+    def _check_ours(self, letters: Sequence[Letter[T]]) -> None:
+        for letter in letters:
+            if not isinstance(letter, Letter) or letter._channel.client is not self._channel.client:
+                msg = f"messages: {short(letter)} is no message of queue {self._channel.name!r}"
+                raise InvalidArgument(msg)
 
     def _claim(self, letter: Letter[T]) -> None:
         _link_of(letter)
@@ -277,7 +285,7 @@ class Settler(Generic[T]):
         channel = self._channel
         if not channel.capabilities.nack:
             raise unsupported(channel, "nack")
-        wait = seconds(delay, "delay", maximum=LONGEST_DURATION)
+        wait = seconds(delay, "delay")
         if wait and not channel.capabilities.nack_delay:
             raise unsupported(channel, "nack_delay")
         return wait

@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import inspect
 import threading
 import time
 import uuid
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar, cast
@@ -27,6 +28,8 @@ PATIENCE: Final = 10.0
 """Seconds to wait for what must come. Long, because a slow machine is no broken backend."""
 LEASE: Final = 0.3
 """Seconds: the lease in cases that let it end."""
+LONGEST_TEXT: Final = 1000
+"""Characters of an error about a mistake; the mistake itself may be larger."""
 QUIET: Final = 0.1
 """Seconds to wait for what must not come."""
 
@@ -74,13 +77,15 @@ class Lab:
 
     # Making
 
-    def queue(self, name: str | None = None, *, options: Mapping[str, str] | None = None, **how: Any) -> AsyncQueue[Any]:
+    def queue(
+        self, name: str | None = None, *, options: Mapping[str, str] | None = None, **how: Any
+    ) -> AsyncQueue[Any]:
         """A queue of the face under test, with its own connections; `options` are those of the URL."""
         url = self.url.with_options(**dict(options or {}))
         name = self.name if name is None else name
-        self._names.add(name)
         queue: Any = Queue(url, name=name, **how) if self.face == "sync" else AsyncQueue(url, name=name, **how)
         self._made.append(queue)
+        self._names.add(name)
         return cast("AsyncQueue[Any]", shaped(queue))
 
     def client(self, *, options: Mapping[str, str] | None = None, **how: Any) -> AsyncClient:
@@ -150,6 +155,27 @@ class Lab:
             return
         msg = f"{message} came on {queue.name!r}, with {message.raw[:80]!r}, where nothing was to come"
         raise AssertionError(msg)
+
+    async def mistakes(
+        self, use: Callable[[Any], Any], values: Iterable[Any], kind: type[UnimqError], *, shows: str
+    ) -> list[str]:
+        """What is wrong with how `use` refuses each of `values`: nothing if it raises `kind` and names `shows`."""
+        problems = [await self._mistake(use, value, kind, shows) for value in values]
+        return [problem for problem in problems if problem is not None]
+
+    async def _mistake(self, use: Callable[[Any], Any], value: Any, kind: type[UnimqError], shows: str) -> str | None:
+        what = f"{shows}={value!r:.60}" if not isinstance(value, int) or abs(value) < LONGEST_TEXT else f"{shows}=huge"
+        try:
+            used = use(value)
+            if inspect.isawaitable(used):
+                await used
+        except kind as error:
+            if shows not in str(error) or len(str(error)) > LONGEST_TEXT:
+                return f"{what} raised {len(str(error))} characters that should name {shows}: {str(error)[:80]}"
+            return None
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the wrong one
+            return f"{what} raised {type(error).__name__}: {str(error)[:80]}, not {kind.__name__}"
+        return f"{what} was accepted"
 
     # Tidying up
 
