@@ -1,0 +1,218 @@
+"""Group 3: waiting for messages, waking up, and being interrupted."""
+
+import contextlib
+import sys
+import time
+from collections import Counter
+
+import pytest
+
+from unimq.errors import Empty
+from unimq.testing import processes
+from unimq.testing.cases import Cases
+from unimq.testing.gates import needs, only
+from unimq.testing.lab import PATIENCE, Lab, Running, best_of
+
+__all__ = ["Getting"]
+
+_PROMPT = 0.25
+"""Seconds in which a waiting get must have what was put, in the best of several tries."""
+
+
+class Getting(Cases):
+    """A get takes what is there, waits as long as it was told to, and costs nothing while it waits."""
+
+    async def test_a_get_takes_what_is_there(self, lab: Lab) -> None:
+        """With timeout 0 too, on a connection that has to be made first."""
+        await lab.queue().put("x")
+        message = await lab.queue().get(timeout=0)
+        assert message.body == "x"
+        await message.ack()
+
+    @pytest.mark.parametrize("timeout", [0, 0.01, 0.3])
+    async def test_a_timeout_is_kept(self, lab: Lab, timeout: float) -> None:  # noqa: ASYNC109 - the case's parameter
+        """`Empty` comes not before the timeout, and in the best of three no quarter of a second after it."""
+        queue = lab.queue()
+        await queue.ping()
+        late: list[float] = []
+        for _ in range(3):
+            start = time.monotonic()
+            with pytest.raises(Empty):
+                await queue.get(timeout=timeout)
+            took = time.monotonic() - start
+            assert took > timeout - 0.005
+            late.append(took - timeout)
+        assert best_of(late) < 0.25
+
+    async def test_a_waiting_get_wakes_up(self, lab: Lab) -> None:
+        """It has a message within a quarter of a second of its put, in the best of five."""
+        queue, producer = lab.queue(), lab.queue()
+        await producer.ping()
+        latencies: list[float] = []
+        for number in range(5):
+            waiting = lab.start(queue.get(timeout=PATIENCE))
+            await lab.sleep(0.1)
+            assert not waiting.done
+            start = time.monotonic()
+            await producer.put(number)
+            message = await waiting.result()
+            latencies.append(time.monotonic() - start)
+            assert message.body == number
+            await message.ack()
+        assert best_of(latencies) < _PROMPT
+
+    async def test_waiting_costs_nothing(self, lab: Lab) -> None:
+        """Half a second of waiting takes less than a fifth of it of the processor's time, in the best of three."""
+        queue = lab.queue()
+        await queue.ping()
+        shares: list[float] = []
+        for _ in range(3):
+            start, cpu = time.monotonic(), time.process_time()
+            with pytest.raises(Empty):
+                await queue.get(timeout=0.5)
+            shares.append((time.process_time() - cpu) / (time.monotonic() - start))
+        assert best_of(shares) < 0.2
+
+    async def test_get_many_takes_what_is_there(self, lab: Lab) -> None:
+        """Up to its limit, and it does not wait for more than the first."""
+        queue = lab.queue()
+        await queue.put_many([0, 1, 2])
+        messages = await queue.get_many(2, timeout=PATIENCE)
+        assert 1 <= len(messages) <= 2
+        start = time.monotonic()
+        while len(messages) < 3:
+            messages += await queue.get_many(100, timeout=PATIENCE)
+        assert time.monotonic() - start < PATIENCE / 2
+        assert sorted(message.body for message in messages) == [0, 1, 2]
+        await queue.ack(messages)
+        with pytest.raises(Empty):
+            await queue.get_many(timeout=0)
+
+    async def test_get_many_waits_for_the_first(self, lab: Lab) -> None:
+        """And then it returns at once."""
+        queue = lab.queue()
+        waiting = lab.start(queue.get_many(10, timeout=PATIENCE))
+        await lab.sleep(0.1)
+        assert not waiting.done
+        await queue.put("x")
+        messages = await waiting.result()
+        assert [message.body for message in messages] == ["x"]
+        await queue.ack(messages)
+
+    async def test_an_iteration_has_every_message(self, lab: Lab) -> None:
+        """One after the other; it ends when none came for its timeout."""
+        queue = lab.queue()
+        await queue.put_many(list(range(25)))
+        seen: list[int] = []
+        async for message in queue.consume(timeout=0.2):
+            seen.append(message.body)
+            await message.ack()
+        assert sorted(seen) == list(range(25))
+
+    async def test_an_iteration_waits(self, lab: Lab) -> None:
+        """`async for` over the queue itself goes on until the block is left."""
+        queue = lab.queue()
+
+        async def consume() -> list[int]:
+            seen: list[int] = []
+            async with contextlib.aclosing(queue.consume()) as messages:  # type: ignore[type-var]
+                async for message in messages:
+                    seen.append(message.body)
+                    await message.ack()
+                    if message.body == 2:
+                        break
+            return seen
+
+        running = lab.start(consume())
+        for number in range(3):
+            await lab.sleep(0.05)
+            await queue.put(number)
+        assert await running.result() == [0, 1, 2]
+
+    async def test_a_client_waits_for_several_queues(self, lab: Lab) -> None:
+        """Whichever has a message; `message.queue` tells which, and none of them starves."""
+        client = lab.client()
+        queues = [client.queue(lab.other_name()) for _ in range(3)]
+        with pytest.raises(Empty):
+            await client.get(queues, timeout=0)
+        waiting = lab.start(client.get(queues, timeout=PATIENCE))
+        await lab.sleep(0.1)
+        await queues[1].put("first")
+        message = await waiting.result()
+        assert (message.queue, message.body) == (queues[1].name, "first")
+        await message.ack()
+        await queues[0].put_many(list(range(20)))
+        for queue in queues[1:]:
+            await queue.put("rare")
+        origins: Counter[str] = Counter()
+        for _ in range(10):
+            async with await client.get(queues, timeout=PATIENCE) as message:
+                origins[message.queue] += 1
+        assert all(origins[queue.name] for queue in queues)
+
+    @only("async")
+    async def test_a_cancelled_get_leaves_a_usable_queue(self, lab: Lab) -> None:
+        """The next message goes to the next get."""
+        queue = lab.queue()
+        for timeout in (None, PATIENCE):
+            waiting = lab.start(queue.get(timeout=timeout))
+            await lab.sleep(0.05)
+            await _cancelled(waiting)
+            await queue.put("after")
+            assert await lab.bodies(queue, 1) == ["after"]
+
+    @only("async")
+    async def test_a_cancelled_get_loses_nothing(self, lab: Lab) -> None:
+        """A message that arrives for a get at the moment of its cancellation goes to another one."""
+        queue, producer = lab.queue(), lab.queue()
+        found: list[int] = []
+        for number in range(60):
+            timeout = (0, PATIENCE)[number % 2]
+            waiting = lab.start(queue.get(timeout=timeout))
+            await lab.sleep(0.0005 * (number % 5))
+            await producer.put(number)
+            await lab.sleep(0.0005 * (number % 4))
+            waiting.cancel()
+            try:
+                message = await waiting.result()
+            except BaseException as error:  # noqa: BLE001 - cancelled, or nothing was there
+                assert type(error).__name__ in ("CancelledError", "Empty")
+            else:
+                found.append(message.body)
+                await message.ack()
+        while len(set(found)) < 60:
+            message = await lab.receive(queue)
+            found.append(message.body)
+            await message.ack()
+        assert sorted(set(found)) == list(range(60))
+
+    @only("sync")
+    async def test_ctrl_c_leaves_a_usable_queue(self, lab: Lab) -> None:
+        """A get that a SIGINT interrupts raises `KeyboardInterrupt` at once; the queue works afterwards."""
+        if sys.platform == "win32":
+            pytest.skip("there is no SIGINT for one process")
+        with processes.Child("interrupted", lab) as child:
+            assert child.line() == "waiting"
+            await lab.sleep(0.2)
+            child.interrupt()
+            assert child.line() == "interrupted"
+            assert child.line() == "usable"
+            assert child.wait() == 0
+
+    @needs("at-least-once")
+    async def test_a_get_prefetches_nothing(self, lab: Lab) -> None:
+        """What one get leaves is there for another consumer at once."""
+        first, second = lab.queue(), lab.queue()
+        await first.put_many([0, 1])
+        held = await lab.receive(first)
+        other = await lab.receive(second)
+        assert {held.body, other.body} == {0, 1}
+        await held.ack()
+        await other.ack()
+
+
+async def _cancelled(waiting: Running[object]) -> None:
+    waiting.cancel()
+    with contextlib.suppress(BaseException):
+        await waiting.result()
+    assert waiting.done

@@ -1,0 +1,122 @@
+"""Group 5: leases end, and can be prolonged."""
+
+import time
+
+import pytest
+
+from unimq.errors import LeaseLost
+from unimq.testing.cases import Cases
+from unimq.testing.gates import needs
+from unimq.testing.lab import LEASE, PATIENCE, Lab
+
+__all__ = ["Leases"]
+
+_SLACK = 0.01
+"""Seconds that two clocks may differ by."""
+
+
+class Leases(Cases):
+    """A message belongs to its consumer until the lease ends, and not longer."""
+
+    @needs("at-least-once", "lease")
+    async def test_a_lease_ends_and_the_message_comes_back(self, lab: Lab) -> None:
+        """Not before the lease is over, and to whoever asks next."""
+        queue = lab.queue(lease=LEASE)
+        await queue.put("x")
+        start = time.monotonic()
+        message = await lab.receive(queue)
+        assert message.lease_remaining is None or 0 < message.lease_remaining <= PATIENCE
+        await lab.nothing(queue, LEASE / 3)
+        again = await lab.receive(queue)
+        assert time.monotonic() - start >= LEASE - _SLACK
+        assert (again.body, again.id) == ("x", message.id)
+        assert again.redelivered is not False
+        await again.ack()
+        await lab.nothing(queue, 2 * LEASE)
+
+    @needs("at-least-once", "lease")
+    @pytest.mark.parametrize("way", ["ack", "nack", "reject", "extend"])
+    async def test_settling_after_the_lease_is_refused(self, lab: Lab, way: str) -> None:
+        """`LeaseLost`; and the second consumer, who has the message now, is not disturbed."""
+        needed = {"nack": "nack", "reject": "dead_letters", "extend": "extend"}.get(way)
+        if needed and not lab.capabilities[needed]:
+            pytest.skip(f"{needed} is absent here; its refusal has a case of its own")
+        queue = lab.queue(lease=LEASE)
+        await queue.put("x")
+        message = await lab.receive(queue)
+        again = await lab.receive(lab.queue(lease=LEASE) if lab.capabilities.lease_by != "put" else queue)
+        with pytest.raises(LeaseLost):
+            await getattr(message, way)()
+        await again.ack()
+        await lab.nothing(queue, 2 * LEASE)
+        if lab.capabilities.dead_letters:
+            await lab.nothing(queue.dead, 0)
+
+    @needs("at-least-once", "lease")
+    async def test_an_ack_after_the_lease_is_refused_before_anybody_else_has_it(self, lab: Lab) -> None:
+        """The message is still delivered again: an ack that raised removed nothing."""
+        queue = lab.queue(lease=LEASE)
+        await queue.put("x")
+        message = await lab.receive(queue)
+        remaining = message.lease_remaining
+        await lab.sleep((LEASE if remaining is None else remaining) + 0.1)
+        with pytest.raises(LeaseLost):
+            await message.ack()
+        assert await lab.bodies(queue, 1) == ["x"]
+
+    @needs("at-least-once", "lease")
+    async def test_a_lease_belongs_to_one_message(self, lab: Lab) -> None:
+        """A neighbour that was got later is kept longer."""
+        queue = lab.queue(lease=2 * LEASE)
+        await queue.put_many(["a", "b"])
+        first = await lab.receive(queue)
+        await lab.sleep(LEASE)
+        second = await lab.receive(queue)
+        again = await lab.receive(queue)
+        assert again.body == first.body
+        await second.ack()
+        await again.ack()
+        await lab.nothing(queue)
+
+    @needs("at-least-once", "lease", "extend")
+    async def test_an_extended_lease_lasts(self, lab: Lab) -> None:
+        """No fewer seconds than were granted, and no fewer are granted than were asked for."""
+        queue = lab.queue(lease=LEASE)
+        await queue.put("x")
+        message = await lab.receive(queue)
+        asked = 3 * LEASE
+        start = time.monotonic()
+        granted = await message.extend(asked) if lab.capabilities.lease_by != "put" else await message.extend()
+        if lab.capabilities.lease_by != "put":
+            assert granted >= asked
+        remaining = message.lease_remaining
+        assert remaining is None or remaining <= granted + _SLACK
+        again = await lab.receive(queue)
+        assert time.monotonic() - start >= granted - _SLACK
+        await again.ack()
+        with pytest.raises(LeaseLost):
+            await message.ack()
+
+    @needs("at-least-once", "lease", "extend")
+    async def test_a_job_that_keeps_extending_keeps_its_message(self, lab: Lab) -> None:
+        """Longer than three leases; then it can be acked."""
+        queue = lab.queue(lease=LEASE)
+        await queue.put("x")
+        message = await lab.receive(queue)
+        until = time.monotonic() + 3 * LEASE
+        while time.monotonic() < until:
+            assert await message.extend() >= LEASE - _SLACK
+            await lab.nothing(queue, LEASE / 6)
+        await message.ack()
+        await lab.nothing(queue, 2 * LEASE)
+
+    @needs("at-least-once", "lease", "extend", lease_by="get")
+    async def test_a_lease_can_be_shortened(self, lab: Lab) -> None:
+        """`extend` counts from now."""
+        queue = lab.queue(lease=60.0)
+        await queue.put("x")
+        message = await lab.receive(queue)
+        granted = await message.extend(LEASE)
+        assert granted >= LEASE
+        if granted < PATIENCE / 2:
+            assert await lab.bodies(queue, 1) == ["x"]
