@@ -7,7 +7,7 @@ from unimq import headers as reserved
 from unimq.driver import Delivery, Session, Stats
 from unimq.errors import Empty
 from unimq.message import Letter
-from unimq.sender import unsupported
+from unimq.sender import text, unsupported
 
 if TYPE_CHECKING:
     from unimq.channel import Channel
@@ -53,6 +53,7 @@ def purge(channel: "Channel[Any]") -> int:
 
 def cancel(channel: "Channel[Any]", message_id: str) -> bool:
     """Whether some host had it."""
+    text(message_id, "id", 200)
     return any(_ask("cancel", channel, lambda session, deadline: session.cancel(channel.name, message_id, deadline)))
 
 

@@ -48,6 +48,7 @@ class Channel(Generic[T]):
         """Check the name and wire the parts together. No I/O."""
         self.client = client
         self.name = name
+        check_name(name, client.capabilities.limits)
         self.is_dead = is_dead or name == settings.dead or name.endswith(DEAD_SUFFIX)
         """Whether this is a dead-letter queue, by whatever way it was opened: a reject discards in it."""
         if self.is_dead:
@@ -72,7 +73,8 @@ class Channel(Generic[T]):
         """Whether a put without options is nothing but its body."""
         self._dead: Channel[T] | None = None
         self._refuse_useless_options()
-        check_name(name, self.capabilities.limits, room="" if self.is_dead or settings.dead else DEAD_SUFFIX)
+        if not (self.is_dead or settings.dead):
+            check_name(name, client.capabilities.limits, room=DEAD_SUFFIX)
         self.sender: Sender[T] = Sender(self)
         self.receiver: Receiver[T] = Receiver(self)
         self.settler: Settler[T] = Settler(self)
@@ -140,12 +142,17 @@ def check_name(name: str, limits: Limits, *, room: str = "") -> None:
     if name.startswith(reserved.PREFIX) or set(name) <= {"."} or ".." in name.split("/"):
         msg = f"queue name {shown!r}: must not begin with {reserved.PREFIX!r} nor climb with '..'"
         raise InvalidName(msg)
-    wrong = re.sub(f"(?:{limits.name_characters})+", "", name)
+    wrong = re.sub(f"(?:{limits.name_characters})+", "", name) or _surrogates(name)
     if wrong:
         msg = f"queue name {shown!r}: {wrong[0]!r} is not allowed here, only {limits.name_characters}"
         raise InvalidName(msg)
-    size = len(name.encode("utf-8", "replace"))
+    size = len(name.encode())
     if size + len(room) > limits.name:
         note = f" ({len(room)} of them kept for {room!r})" if room else ""
         msg = f"queue name {shown!r}: {size} bytes, at most {limits.name - len(room)} are possible here{note}"
         raise InvalidName(msg)
+
+
+def _surrogates(name: str) -> str:
+    """What of a name UTF-8 cannot write."""
+    return "".join(character for character in name if "\ud800" <= character <= "\udfff")

@@ -19,7 +19,7 @@ from unimq.driver import Session
 from unimq.errors import Closed, InvalidArgument, Unsupported
 from unimq.hooks import Hooks
 from unimq.message import Message
-from unimq.options import Settings, seconds
+from unimq.options import Settings, seconds, short
 from unimq.pool import Pool
 from unimq.queue import Queue
 from unimq.receiver import Cancellation, Source, hand_over
@@ -279,7 +279,12 @@ def connect(
 
 
 def _names(require: Iterable[str]) -> frozenset[str]:
-    if isinstance(require, str):
-        msg = f"require={require!r}: must be a collection of names, e.g. {{{require!r}}}"
+    if isinstance(require, str) or not isinstance(require, Iterable):
+        msg = f"require={short(require)}: must be a collection of names, e.g. {{'delay'}}"
         raise InvalidArgument(msg)
-    return frozenset(require)
+    names = frozenset(require)
+    for name in names:
+        if not isinstance(name, str):
+            msg = f"require={short(require)}: {short(name)} must be a str"
+            raise InvalidArgument(msg)
+    return names

@@ -1,27 +1,30 @@
 """Bodies to bytes and back: json (the default), msgpack, text, raw, and pickle where somebody names it.
 
 A codec is chosen by the URL or the call, never by what arrives. What a codec would silently change into something
-else (bytes and NaN in JSON, an object of another type than the queue's) it refuses at the producer. Frames and headers
-are `unimq.envelope`'s; this module sees nothing but the body.
+else (bytes and NaN in JSON, an object of another type than the queue's) it refuses at the producer; `docs/bodies.md`
+has the list. Frames and headers are `unimq.envelope`'s; what a type has room for is `unimq.shapes`'s.
 """
 
-import json as _json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Literal, NoReturn, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NoReturn, TypeVar, get_args, overload
 
 import msgspec
-from msgspec import inspect as mi
 
 from unimq.errors import InvalidArgument, InvalidMessage
+
+if TYPE_CHECKING:
+    from unimq.shapes import Shape
 
 __all__ = ["CODEC_NAMES", "Codec", "CodecName", "codec_for"]
 
 T = TypeVar("T")
 
 CodecName = Literal["json", "msgpack", "text", "raw", "pickle"]
+"""The name of a codec, as in `?codec=`."""
 CODEC_NAMES: Final[tuple[CodecName, ...]] = get_args(CodecName)
+"""The names of all codecs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,9 @@ class Codec(Generic[T]):
     """A pair of functions between a body and its bytes. Stateless and safe to share between threads."""
 
     name: CodecName
+    """Its name in a URL."""
     encode: Callable[[T], bytes]
-    """The bytes of a body. Raises `InvalidArgument` for a body that this codec cannot give back unchanged."""
+    """The bytes of a body. Raises `InvalidArgument` for a body that this codec cannot carry."""
     decode: Callable[[bytes], T]
     """The body in these bytes, whatever they are. Raises `InvalidMessage`, and nothing else."""
 
@@ -58,95 +62,70 @@ def codec_for(name: str, type_: Any = None) -> Codec[Any]:
 
 # --- json -----------------------------------------------------------------------------------------------------------
 
-_BINARY: Final = (bytes, bytearray, memoryview)
-_SCALARS: Final[frozenset[type]] = frozenset({str, int, float, bool, type(None)})
-_SCALARS_BUT_FLOAT: Final[frozenset[type]] = _SCALARS - {float}
-_ONLY_STR: Final = frozenset({str})
-_USE_FOR_BYTES: Final = "holds bytes, which JSON does not have; use codec=raw for a body of bytes, or codec=msgpack"
-_USE_FOR_NAN: Final = "holds NaN or an infinity, which JSON does not have; use codec=msgpack"
+_BINARY: Final[tuple[type, ...]] = (bytes, bytearray, memoryview)
+_HARMLESS: Final[frozenset[type]] = frozenset({str, int, float, bool, type(None)})
+_HOLDS_BYTES: Final = "it holds bytes, which JSON does not have; use codec=msgpack, or codec=raw for a body of bytes"
+_HOLDS_NAN: Final = "it holds NaN or an infinity, which JSON does not have; use codec=msgpack"
 
 
 def _json_codec(type_: Any) -> Codec[Any]:
     if type_ is None:
-        return Codec("json", _json_encode_any, _guarded("json", None, msgspec.json.Decoder().decode))
-    facts = _facts("json", type_)
-    decoder = msgspec.json.Decoder(type_, dec_hook=_model_from_json)
-    return Codec("json", _json_encode_typed(type_, facts), _guarded("json", type_, decoder.decode))
+        encode = _json_writer(belongs=None, harmless=_HARMLESS, floats=True, walks=True)
+        return Codec("json", _encoder("json", None, encode), _decoder("json", None, msgspec.json.decode))
+    shape = _shape("json", type_)
+    # Declared bytes are base64 on both sides; those under an `Any` would come back as a str.
+    harmless = _HARMLESS.union(_BINARY) if shape.has_bytes else _HARMLESS
+    walks = shape.has_any and not shape.has_bytes
+    encode = _json_writer(belongs=shape.belongs, harmless=harmless, floats=shape.has_float, walks=walks)
+    decode = msgspec.json.Decoder(type_, dec_hook=_model_from_builtins).decode
+    return Codec("json", _encoder("json", type_, encode), _decoder("json", type_, decode))
 
 
-def _json_encode_any(body: object) -> bytes:
-    try:
-        raw = _to_json(body)
-        # msgspec writes NaN as null, so floats need a look only where a null was written. The walk comes after the
-        # encoding, which has refused cycles by then.
-        scalars = _SCALARS_BUT_FLOAT if b"null" in raw else _SCALARS
-        flaw = None if type(body) in scalars else _flaw(body, scalars)
-    except Exception as error:  # noqa: BLE001 - hooks and properties of the caller's own classes may raise anything
-        _refuse("json", None, body, error)
-    if flaw is not None:
-        _refuse("json", None, body, flaw)
-    return raw
+def _json_writer(
+    *, belongs: Callable[[object], bool] | None, harmless: frozenset[type], floats: bool, walks: bool
+) -> Callable[[object], bytes]:
+    """Encode what JSON gives back. `walks` looks at every value, `floats` at them where there may be a NaN."""
+    harmless_but_float = harmless - {float}
 
-
-def _json_encode_typed(type_: Any, facts: "_Facts") -> Callable[[object], bytes]:
-    belongs, may_hold_float, loose = facts.belongs, facts.may_hold_float, facts.loose
-
-    def encode(body: object) -> bytes:
-        flaw = None
-        try:
-            if not belongs(body):
-                flaw = _NOT_THE_TYPE
-            raw = _to_json(body)
-            nulls = may_hold_float and b"null" in raw
-            if flaw is None and (nulls or loose):
-                scalars = _SCALARS_BUT_FLOAT if nulls else _SCALARS
-                # A declared bytes field is base64 on both sides: only an undeclared one would come back as a str.
-                seen = msgspec.to_builtins(body, builtin_types=_BINARY if loose else None, enc_hook=_model_to_builtins)
-                flaw = _flaw(seen, scalars)
-        except Exception as error:  # noqa: BLE001 - as above
-            _refuse("json", type_, body, flaw or error)
-        if flaw is not None:
-            _refuse("json", type_, body, flaw)
+    def write(body: object) -> bytes:
+        if belongs is not None and not belongs(body):
+            raise TypeError(_OF_ANOTHER_TYPE)
+        raw = _to_json(body)  # before the walk, because it refuses cycles
+        has_null = floats and b"null" in raw  # as which msgspec writes NaN
+        if has_null or walks:
+            _check_json(body, harmless_but_float if has_null else harmless)
         return raw
 
-    return encode
+    return write
 
 
-def _flaw(body: object, scalars: frozenset[type]) -> str | None:
-    """Why JSON would give back something else than `body`, or `None`. What is in `scalars` is harmless.
-
-    One `issuperset(map(type, ...))` per container runs in C, 25 ns per element: measured against a loop's 60.
-    """
-    stack = [body]
-    while stack:
-        item: Any = stack.pop()
-        kind: Any = type(item)
-        if kind is dict:
-            if not _ONLY_STR.issuperset(map(type, item)):
-                stack.extend(key for key in item if type(key) is not str)
-            children = item.values()
-        elif kind is list or kind is tuple:
-            children = item
-        else:
-            flaw = _flaw_of_leaf(item, scalars)
-            if flaw is not None:
-                return flaw
-            continue
-        if not scalars.issuperset(map(type, children)):
-            stack.extend(child for child in children if type(child) not in scalars)
-    return None
+def _check_json(value: Any, harmless: frozenset[type]) -> None:
+    """Raise if JSON would give back something else than `value`; types in `harmless` need no look."""
+    kind = value.__class__
+    if kind is dict:
+        for key in value:
+            if type(key) is not str:
+                _check_json(key, harmless - {float})  # a NaN would become the key "nan"
+        children = value.values()
+    elif kind is list or kind is tuple:
+        children = value
+    else:
+        _check_leaf(value, harmless)
+        return
+    for child in children:
+        if type(child) not in harmless:
+            _check_json(child, harmless)
 
 
-def _flaw_of_leaf(item: object, scalars: frozenset[type]) -> str | None:
-    if isinstance(item, float):
-        return None if math.isfinite(item) else _USE_FOR_NAN
-    if isinstance(item, _BINARY):
-        return _USE_FOR_BYTES
-    if type(item) in _SCALARS:
-        return None
-    # Everything else msgspec knows, an enum, a date, a Struct or a set: look at what it is written as.
-    plain = msgspec.to_builtins(item, builtin_types=_BINARY, enc_hook=_model_to_builtins)
-    return None if type(plain) in scalars else _flaw(plain, scalars)
+def _check_leaf(value: Any, harmless: frozenset[type]) -> None:
+    if type(value) in harmless:
+        return
+    if isinstance(value, _BINARY):
+        raise TypeError(_HOLDS_BYTES)
+    if not isinstance(value, float):  # an enum, a date, a set, a dataclass: look at what it is written as
+        _check_json(msgspec.to_builtins(value, builtin_types=_BINARY, enc_hook=_model_to_builtins), harmless)
+    elif not math.isfinite(value):
+        raise ValueError(_HOLDS_NAN)
 
 
 # --- msgpack --------------------------------------------------------------------------------------------------------
@@ -154,23 +133,17 @@ def _flaw_of_leaf(item: object, scalars: frozenset[type]) -> str | None:
 
 def _msgpack_codec(type_: Any) -> Codec[Any]:
     if type_ is None:
-        decode = msgspec.msgpack.Decoder().decode
-        return Codec("msgpack", _msgpack_encode(None, _anything), _guarded("msgpack", None, decode))
-    facts = _facts("msgpack", type_)
-    decoder = msgspec.msgpack.Decoder(type_, dec_hook=_model_from_builtins)
-    return Codec("msgpack", _msgpack_encode(type_, facts.belongs), _guarded("msgpack", type_, decoder.decode))
+        decode = _decoder("msgpack", None, msgspec.msgpack.decode)
+        return Codec("msgpack", _encoder("msgpack", None, _to_msgpack), decode)
+    belongs = _shape("msgpack", type_).belongs
 
+    def write(body: object) -> bytes:
+        if not belongs(body):
+            raise TypeError(_OF_ANOTHER_TYPE)
+        return _to_msgpack(body)
 
-def _msgpack_encode(type_: Any, belongs: Callable[[object], bool]) -> Callable[[object], bytes]:
-    def encode(body: object) -> bytes:
-        try:
-            if belongs(body):
-                return _to_msgpack(body)
-        except Exception as error:  # noqa: BLE001 - as above
-            _refuse("msgpack", type_, body, error)
-        return _refuse("msgpack", type_, body, _NOT_THE_TYPE)
-
-    return encode
+    decode = _decoder("msgpack", type_, msgspec.msgpack.Decoder(type_, dec_hook=_model_from_builtins).decode)
+    return Codec("msgpack", _encoder("msgpack", type_, write), decode)
 
 
 # --- text, raw, pickle ----------------------------------------------------------------------------------------------
@@ -178,60 +151,51 @@ def _msgpack_encode(type_: Any, belongs: Callable[[object], bool]) -> Callable[[
 
 def _text_codec(type_: Any) -> Codec[Any]:
     if type_ not in (None, str):
-        _refuse_type("text", type_, "it carries only str; leave type= out, or use codec=json")
+        _refuse_type("text", type_, "it takes only str; leave type= out, or use codec=json")
+    return Codec("text", _encoder("text", None, _text_write), _decoder("text", None, bytes.decode))
 
-    def encode(body: object) -> bytes:
-        if not isinstance(body, str):
-            _refuse("text", type_, body, "is no str; use codec=json, or codec=raw for bytes")
-        try:
-            return body.encode()
-        except UnicodeEncodeError as error:
-            _refuse("text", type_, body, error)
 
-    return Codec("text", encode, _guarded("text", None, bytes.decode))
+def _text_write(body: object) -> bytes:
+    if not isinstance(body, str):
+        msg = "it is no str; use codec=json, or codec=raw for bytes"
+        raise TypeError(msg)
+    return body.encode()
 
 
 def _raw_codec(type_: Any) -> Codec[Any]:
     if type_ not in (None, bytes):
-        _refuse_type("raw", type_, "it carries only bytes; leave type= out, or use codec=json or codec=msgpack")
+        _refuse_type("raw", type_, "it takes only bytes; leave type= out, or use codec=json or codec=msgpack")
+    write = _encoder("raw", None, _raw_write)
+    return Codec("raw", lambda body: body if type(body) is bytes else write(body), lambda raw: raw)
 
-    def encode(body: Any) -> bytes:
-        if type(body) is bytes:
-            return body
-        if not isinstance(body, _BINARY):
-            _refuse("raw", type_, body, "is no bytes, bytearray or memoryview; use codec=text for str, or codec=json")
-        try:
-            return bytes(body)
-        except ValueError as error:  # a released memoryview
-            _refuse("raw", type_, body, error)
 
-    return Codec("raw", encode, _as_is)
+def _raw_write(body: Any) -> bytes:
+    if not issubclass(type(body), _BINARY):
+        msg = "it is no bytes; use codec=text for str, or codec=json"
+        raise TypeError(msg)
+    return bytes(body)
 
 
 def _pickle_codec(type_: Any) -> Codec[Any]:
     import pickle  # noqa: PLC0415 - 8 ms that only those pay who name it, as they name its danger
 
     if type_ is not None and not isinstance(type_, type):
-        _refuse_type("pickle", type_, "it checks only plain classes; leave type= out")
-    wanted = object if type_ is None else type_
+        _refuse_type("pickle", type_, "it takes only plain classes; leave type= out")
+    wanted: type = object if type_ is None else type_
 
-    def encode(body: object) -> bytes:
-        flaw: str | Exception = _NOT_THE_TYPE
-        if isinstance(body, wanted):
-            try:
-                return pickle.dumps(body, protocol=5)  # the highest that every supported Python reads
-            except Exception as error:  # noqa: BLE001 - as above
-                flaw = error
-        return _refuse("pickle", type_, body, flaw)
+    def write(body: object) -> bytes:
+        if not isinstance(body, wanted):
+            raise TypeError(_OF_ANOTHER_TYPE)
+        return pickle.dumps(body, protocol=5)  # the highest that every supported Python reads
 
-    def load(raw: bytes) -> object:
+    def read(raw: bytes) -> object:
         body = pickle.loads(raw)  # noqa: S301 - the user named this codec
         if not isinstance(body, wanted):
             msg = f"it is a {_type_name(type(body))}"
             raise TypeError(msg)
         return body
 
-    return Codec("pickle", encode, _guarded("pickle", type_, load))
+    return Codec("pickle", _encoder("pickle", type_, write), _decoder("pickle", type_, read))
 
 
 _MAKERS: Final[dict[str, Callable[[Any], Codec[Any]]]] = {
@@ -243,147 +207,87 @@ _MAKERS: Final[dict[str, Callable[[Any], Codec[Any]]]] = {
 }
 
 
-def _as_is(raw: bytes) -> bytes:
-    return raw
+# --- typed bodies ---------------------------------------------------------------------------------------------------
 
 
-def _anything(body: object) -> bool:  # noqa: ARG001 - the check of a queue without a type
-    return True
+def _shape(codec: str, type_: Any) -> "Shape":
+    from unimq.shapes import shape_of  # noqa: PLC0415 - only queues with a type need it
 
-
-# --- pydantic, never imported: known by its methods -----------------------------------------------------------------
+    try:
+        shape = shape_of(type_)
+    except Exception as error:  # noqa: BLE001 - msgspec resolves the annotations of the caller's classes
+        _refuse_type(codec, type_, _reason(error), error)
+    for cls in shape.foreign:
+        if not _is_model(cls):
+            _refuse_type(codec, type_, _unknown(cls))
+    return shape
 
 
 def _is_model(cls: Any) -> bool:
+    """Whether it is a pydantic model, known by its methods: pydantic is never imported here."""
     return hasattr(cls, "model_dump") and hasattr(cls, "model_validate_json")
+
+
+def _unknown(cls: Any) -> str:
+    return (
+        f"{_type_name(cls)} cannot be written there; values may be plain ones, containers, dataclasses, attrs classes, "
+        "TypedDicts, NamedTuples, Structs, enums and pydantic models, keys of JSON may be text and numbers"
+    )
 
 
 def _model_to_builtins(value: Any) -> Any:
     if not _is_model(type(value)):
-        raise NotImplementedError
+        raise TypeError(_unknown(type(value)))
     # By alias and without computed fields, or the model would not take back what it gave.
     return value.model_dump(mode="json", by_alias=True, round_trip=True)
 
 
-def _model_from_json(cls: Any, value: Any) -> Any:
-    # Validated as JSON, not as Python objects: a strict model takes dates and enums only so, and base64 bytes too.
-    return cls.model_validate_json(msgspec.json.encode(value))
-
-
 def _model_from_builtins(cls: Any, value: Any) -> Any:
-    # MessagePack has NaN; the standard library's json writes it in the way that pydantic reads, msgspec as null.
-    return cls.model_validate_json(_json.dumps(value))
+    import json  # noqa: PLC0415 - 1 ms that only the readers of pydantic models pay
+
+    # Validated as JSON, not as Python objects: a strict model takes dates and enums only so, and base64 bytes too. The
+    # standard library writes the NaN that MessagePack has in the way that pydantic reads; msgspec writes null.
+    return cls.model_validate_json(json.dumps(value))
 
 
 _to_json: Final = msgspec.json.Encoder(enc_hook=_model_to_builtins).encode
 _to_msgpack: Final = msgspec.msgpack.Encoder(enc_hook=_model_to_builtins).encode
 
 
-# --- what is known of a type before the first body ------------------------------------------------------------------
-
-
-class _Facts(msgspec.Struct, frozen=True):
-    belongs: Callable[[object], bool]
-    """Whether a body is of the type, as far as its own class tells: elements and fields are the reader's to check."""
-    may_hold_float: bool
-    loose: bool
-    """Whether there is room for undeclared values (`Any`) and none for declared bytes."""
-
-
-def _facts(codec: str, type_: Any) -> _Facts:
-    try:
-        root = mi.type_info(type_)
-        msgspec.json.Decoder(type_)  # refuses what no reader could tell apart, such as a union of two dataclasses
-    except Exception as error:  # noqa: BLE001 - msgspec resolves the annotations of the caller's classes
-        _refuse_type(codec, type_, _reason(error), error)
-    nodes = list(_nodes(root))
-    kinds: set[type] = {type(node) for node in nodes}
-    for node in nodes:
-        if isinstance(node, mi.CustomType) and not _is_model(node.cls):
-            hint = (
-                f"{_type_name(node.cls)} is no dataclass, attrs class, TypedDict, NamedTuple, Struct or pydantic model"
-            )
-            _refuse_type(codec, type_, hint)
-    return _Facts(
-        belongs=_membership(_classes(root)),
-        may_hold_float=bool(kinds & {mi.FloatType, mi.AnyType, mi.CustomType}),
-        loose=mi.AnyType in kinds and not kinds & {mi.BytesType, mi.ByteArrayType, mi.MemoryViewType},
-    )
-
-
-def _nodes(root: Any) -> Iterator[Any]:
-    """Every node of a type's description, each once: types may contain themselves."""
-    seen: dict[int, Any] = {}
-    stack: list[Any] = [root]
-    while stack:
-        node: Any = stack.pop()
-        if type(node) is tuple:
-            stack.extend(node)
-        elif isinstance(node, (mi.Type, mi.Field)) and id(node) not in seen:
-            seen[id(node)] = node
-            yield node
-            stack.extend(getattr(node, name) for name in node.__struct_fields__)
-
-
-_SEQUENCES: Final = (list, tuple, set, frozenset)
-_CLASSES: Final[dict[type, tuple[type, ...]]] = {
-    mi.NoneType: (type(None),),
-    mi.BoolType: (bool,),
-    mi.IntType: (int,),
-    mi.FloatType: (float, int),
-    mi.StrType: (str,),
-    mi.BytesType: _BINARY,
-    mi.ByteArrayType: _BINARY,
-    mi.MemoryViewType: _BINARY,
-    mi.ListType: _SEQUENCES,
-    mi.SetType: _SEQUENCES,
-    mi.FrozenSetType: _SEQUENCES,
-    mi.VarTupleType: _SEQUENCES,
-    mi.TupleType: _SEQUENCES,
-    mi.DictType: (dict,),
-    mi.TypedDictType: (dict,),
-}
-
-
-def _classes(node: mi.Type) -> tuple[type, ...] | None:
-    """The classes a body may have, or `None` where its class tells nothing."""
-    if isinstance(node, mi.UnionType):
-        members = [_classes(member) for member in node.types]
-        return None if None in members else tuple(cls for member in members for cls in member or ())
-    if isinstance(node, (mi.StructType, mi.DataclassType, mi.NamedTupleType, mi.EnumType, mi.CustomType)):
-        return (node.cls,)
-    return _CLASSES.get(type(node))
-
-
-def _membership(classes: tuple[type, ...] | None) -> Callable[[object], bool]:
-    if classes is None:
-        return _anything
-    if int in classes and bool not in classes:  # a bool is an int to Python, and not to JSON
-        return lambda body: isinstance(body, classes) and type(body) is not bool
-    return lambda body: isinstance(body, classes)
-
-
 # --- errors ---------------------------------------------------------------------------------------------------------
 
-_TAKES: Final[dict[str, str]] = {
-    "json": "None, bool, int, float, str, lists, dicts, dates, dataclasses and the like",
-    "msgpack": "None, bool, 64-bit int, float, str, bytes, lists, dicts, dates, dataclasses and the like",
-    "text": "str without lone surrogates",
-    "raw": "bytes, bytearray and memoryview",
-    "pickle": "what Python can pickle",
-}
-_NOT_THE_TYPE: Final = "is not of the queue's type"
-_PREFIX: Final = 24
-_REASON: Final = 300
+_OF_ANOTHER_TYPE: Final = "it is not of the queue's type"
+_START: Final = 24
+_LONGEST_REASON: Final = 300
 
 
-def _refuse(codec: str, type_: Any, body: object, flaw: str | Exception) -> NoReturn:
-    cause = flaw if isinstance(flaw, Exception) else None
-    why = flaw if isinstance(flaw, str) else f"cannot be encoded: {_reason(flaw)}"
-    wanted = "" if type_ is None else f" of type {_type_name(type_)}"
-    hint = "" if flaw != _NOT_THE_TYPE and cause is None else "; otherwise use another codec, or a queue without type="
-    msg = f"body: a {_type_name(type(body))} {why}. codec={codec}{wanted} takes {_TAKES[codec]}{hint}"
-    raise InvalidArgument(msg) from cause
+def _encoder(codec: str, type_: Any, write: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """`write`, with everything it may raise as `InvalidArgument`."""
+
+    def encode(body: Any) -> bytes:
+        try:
+            return write(body)
+        except Exception as error:
+            # Hooks and properties of the caller's own classes may raise anything.
+            what = f"body of type {_type_name(type(body))}"
+            msg = f"{what}: codec={codec}{_with(type_)} cannot carry it: {_reason(error)}"
+            raise InvalidArgument(msg) from error
+
+    return encode
+
+
+def _decoder(codec: str, type_: Any, read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """`read`, with everything it may raise as `InvalidMessage`: the bytes come from anybody."""
+
+    def decode(raw: bytes) -> Any:
+        try:
+            return read(raw)
+        except Exception as error:
+            start = f"{raw[:_START]!r}{'...' if len(raw) > _START else ''}"
+            msg = f"the body ({len(raw)} bytes, {start}) is no {codec}{_with(type_)}: {_reason(error)}"
+            raise InvalidMessage(msg) from error
+
+    return decode
 
 
 def _refuse_type(codec: str, type_: Any, why: str, cause: Exception | None = None) -> NoReturn:
@@ -391,24 +295,13 @@ def _refuse_type(codec: str, type_: Any, why: str, cause: Exception | None = Non
     raise InvalidArgument(msg) from cause
 
 
-def _guarded(codec: str, type_: Any, decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """`decode`, with everything it may raise as `InvalidMessage`: the bytes come from anybody."""
-
-    def guarded(raw: bytes) -> Any:
-        try:
-            return decode(raw)
-        except (Exception, SystemExit) as error:
-            wanted = "" if type_ is None else f" of type {_type_name(type_)}"
-            start = f"{raw[:_PREFIX]!r}{'...' if len(raw) > _PREFIX else ''}"
-            msg = f"the body ({len(raw)} bytes, {start}) is no {codec}{wanted}: {_reason(error)}"
-            raise InvalidMessage(msg) from error
-
-    return guarded
+def _with(type_: Any) -> str:
+    return "" if type_ is None else f" with type={_type_name(type_)}"
 
 
 def _reason(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= _REASON else f"{text[:_REASON]}..."
+    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
 
 
 def _type_name(type_: Any) -> str:

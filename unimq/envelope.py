@@ -1,8 +1,8 @@
-"""The frame that carries metadata in front of a body, for backends whose protocol has no headers.
+"""The frame that carries headers in front of a body, for backends whose protocol has none.
 
-Pure functions: bytes and values in, bytes and values out. A message without metadata travels as its plain body, so
-that any foreign program can read it. `docs/wire-format.md` describes every byte, `tests/vectors/envelope.json` holds
-this code to it. Which metadata a message needs is the layers' to decide; bodies are `unimq.codec`'s.
+Pure functions: bytes and values in, bytes and values out. A message without headers travels as its plain body, so that
+any foreign program can read it. `docs/wire-format.md` describes every byte, `tests/vectors/envelope.json` holds this
+code to it. Which headers a message needs is the layers' to decide; bodies are `unimq.codec`'s.
 """
 
 import struct
@@ -13,14 +13,17 @@ from zlib import crc32
 import msgspec
 
 from unimq.errors import InvalidArgument, InvalidMessage, Unsupported
+from unimq.headers import PREFIX
 
 __all__ = ["MAGIC", "OVERHEAD", "VERSION", "Mode", "check_headers", "pack", "unpack"]
 
 Mode = Literal["auto", "always", "never"]
+"""When a body is framed: where it needs to be, always, or never."""
 
 MAGIC: Final = b"\xc1UMQ"
 """How a frame begins. 0xC1 begins no UTF-8 text and is the one byte that MessagePack never uses."""
 VERSION: Final = 1
+"""The version of frame that is written, and the newest that is read."""
 
 # The magic and the checksum stand where they are in every version, and the checksum covers all that follows it, so
 # that a reader can tell a newer frame from a plain body.
@@ -42,16 +45,25 @@ def pack(body: bytes, headers: Mapping[str, str] | None, *, mode: Mode) -> bytes
 
     Raises:
         Unsupported: `mode` is "never" and there are headers.
+        InvalidArgument: a header has a lone surrogate, which UTF-8 cannot write.
     """
-    if mode != "always" and not headers and (mode == "never" or not body.startswith(MAGIC)):
-        return body
     if mode == "never":
-        needed = ", ".join(headers or ())
-        msg = f"envelope=never: the headers {needed} cannot travel without the envelope on this backend"
-        raise Unsupported(msg)
-    header = _encode_header(dict(headers or {}))
-    covered = _COVERED.pack(VERSION, len(header)) + header + body
-    return b"%b%b%b" % (MAGIC, crc32(covered).to_bytes(4), covered)
+        if headers:
+            msg = (
+                f"envelope=never: the headers {_short(list(headers), 200)} cannot travel without the envelope on this "
+                "backend; use envelope=auto, or leave out what needs them"
+            )
+            raise Unsupported(msg)
+        return body
+    if mode == "auto" and not headers and not body.startswith(MAGIC):
+        return body
+    try:
+        header = _encode_header(dict(headers or {}))
+    except UnicodeEncodeError as error:
+        msg = f"headers: {_short(error.object)} must not hold lone surrogates, which UTF-8 cannot write"
+        raise InvalidArgument(msg) from error
+    start = _COVERED.pack(VERSION, len(header)) + header
+    return b"".join((MAGIC, crc32(body, crc32(start)).to_bytes(4, "big"), start, body))
 
 
 def unpack(raw: bytes, *, mode: Mode) -> tuple[bytes, dict[str, str] | None]:
@@ -80,7 +92,6 @@ def unpack(raw: bytes, *, mode: Mode) -> tuple[bytes, dict[str, str] | None]:
 
 # --- the headers of users --------------------------------------------------------------------------------------------
 
-_RESERVED: Final = "unimq-"
 _KEY_LENGTH: Final = 200
 _ENTRIES: Final = 1000
 _TOTAL_BYTES: Final = 64 * 1024
@@ -119,8 +130,8 @@ def _check_key(key: Any) -> None:
     if not isinstance(key, str) or not 0 < len(key) <= _KEY_LENGTH:
         msg = f"the header key {_short(key)} must be a str of 1 to {_KEY_LENGTH} characters"
         raise InvalidArgument(msg)
-    if key[: len(_RESERVED)].lower() == _RESERVED:
-        msg = f"the header key {_short(key)} begins with {_RESERVED!r}, which is reserved for unimq itself"
+    if key[: len(PREFIX)].lower() == PREFIX:
+        msg = f"the header key {_short(key)} begins with {PREFIX!r}, which is reserved for unimq itself"
         raise InvalidArgument(msg)
 
 
@@ -138,6 +149,6 @@ def _bytes_of(what: str, text: Any) -> int:
         raise InvalidArgument(msg) from error
 
 
-def _short(value: object) -> str:
+def _short(value: object, most: int = 60) -> str:
     text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - half a line
+    return text if len(text) <= most else f"{text[: most - 3]}..."

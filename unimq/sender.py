@@ -12,17 +12,15 @@ from unimq.envelope import check_headers
 from unimq.errors import BatchError, ConnectError, ConnectionLost, InvalidArgument, TooLarge, UnimqError, Unsupported
 from unimq.links import Link, ends_session
 from unimq.message import Receipt
-from unimq.options import seconds
+from unimq.options import seconds, short
 
 if TYPE_CHECKING:
     from unimq.channel import Channel
 
-__all__ = ["LONGEST_DURATION", "Sender", "unsupported"]
+__all__ = ["Sender", "text", "unsupported"]
 
 T = TypeVar("T")
 
-LONGEST_DURATION: Final = 100 * 365 * 86400.0
-"""Seconds; a longer delay or ttl is a mistake of unit."""
 _ID_CHARACTERS: Final = 200
 _NO_METADATA: Final = (None, None, 0, None, None, None, None, None)
 _CHUNK: Final = 1000
@@ -79,13 +77,13 @@ class Sender(Generic[T]):
             fields["delay"] = wait
         if ttl is not None:
             self._needs("ttl")
-            lifetime = seconds(ttl, "ttl", maximum=LONGEST_DURATION)
+            lifetime = seconds(ttl, "ttl")
             if lifetime <= wait:
                 msg = f"ttl={lifetime:g}: must be longer than the delay of {wait:g} s, or it expires undelivered"
                 raise InvalidArgument(msg)
             fields["expires_at"] = time.time() + lifetime
         if own_id is not None:
-            fields["id"] = _text(own_id, "id", _ID_CHARACTERS)
+            fields["id"] = text(own_id, "id", _ID_CHARACTERS)
         if capabilities.lease_by == "put":
             fields["lease"] = channel.settings.lease
         return Outgoing(raw, **fields)
@@ -122,6 +120,9 @@ class Sender(Generic[T]):
         """
         channel = self._channel
         channel.check_open()
+        if key is not None and not isinstance(key, str):
+            msg = f"key={short(key)}: must be a str"
+            raise InvalidArgument(msg)
         pool, known = channel.pool, channel.capabilities
         hosts = pool.order(key)
         for host in hosts[:-1]:
@@ -134,6 +135,7 @@ class Sender(Generic[T]):
 
     def send_many(self, messages: Sequence[Outgoing], key: str | None, deadline: float) -> list[Receipt]:
         """Send built messages in few exchanges. Raises `BatchError` when some were not stored."""
+        self._channel.check_open()
         outcomes: list[Receipt | UnimqError] = []
         for start in range(0, len(messages), _CHUNK):
             chunk = messages[start : start + _CHUNK]
@@ -188,9 +190,9 @@ class Sender(Generic[T]):
             channel.hooks.send(channel.name, checked)
             checked = check_headers(checked, channel.capabilities.limits.headers)
         if reply_to is not None:
-            checked[reserved.REPLY_TO] = _text(reply_to, "reply_to", channel.capabilities.limits.name)
+            checked[reserved.REPLY_TO] = text(reply_to, "reply_to", channel.capabilities.limits.name)
         if correlation_id is not None:
-            checked[reserved.CORRELATION_ID] = _text(correlation_id, "correlation_id", _ID_CHARACTERS)
+            checked[reserved.CORRELATION_ID] = text(correlation_id, "correlation_id", _ID_CHARACTERS)
         if checked:
             self._needs("headers")
         return checked
@@ -198,19 +200,19 @@ class Sender(Generic[T]):
     def _priority(self, priority: int) -> int:
         self._needs("priority")
         if type(priority) is not int or not 0 <= priority <= 9:  # noqa: PLR2004 - Jakarta Messaging's ten levels
-            msg = f"priority={priority!r}: must be an int from 0 to 9, 9 is delivered first"
+            msg = f"priority={short(priority)}: must be an int from 0 to 9, 9 is delivered first"
             raise InvalidArgument(msg)
         return priority
 
     def _delay(self, delay: float | timedelta, at: datetime | None) -> float:
         if at is None:
-            wait = seconds(delay, "delay", maximum=LONGEST_DURATION) if delay else 0.0
+            wait = seconds(delay, "delay")
         elif delay:
             msg = f"delay={delay!r} and at={at!r}: give one of them"
             raise InvalidArgument(msg)
         else:
-            wait = seconds(max(0.0, _epoch(at) - time.time()), "at", maximum=LONGEST_DURATION)
-        if at is None and not delay:
+            wait = seconds(max(0.0, _epoch(at) - time.time()), "at")
+        if at is None and not wait:
             return 0.0
         self._needs("delay")
         limit = self._channel.capabilities.limits.delay
@@ -232,15 +234,14 @@ def unsupported(channel: "Channel[Any]", name: str, why: str = "") -> Unsupporte
 
 def _epoch(at: datetime) -> float:
     if not isinstance(at, datetime) or at.tzinfo is None:
-        msg = f"at={at!r}: must be a datetime with a time zone, e.g. datetime.now(UTC) + timedelta(hours=1)"
+        msg = f"at={short(at)}: must be a datetime with a time zone, e.g. datetime.now(UTC) + timedelta(hours=1)"
         raise InvalidArgument(msg)
     return at.timestamp()
 
 
-def _text(value: object, name: str, most: int) -> str:
+def text(value: object, name: str, most: int) -> str:
     """A short printable text: what travels in headers and is compared."""
     if not isinstance(value, str) or not 0 < len(value) <= most or not value.isprintable():
-        shown = repr(value)[:80]
-        msg = f"{name}={shown}: must be a printable str of 1 to {most} characters"
+        msg = f"{name}={short(value)}: must be a printable str of 1 to {most} characters"
         raise InvalidArgument(msg)
     return value

@@ -19,8 +19,8 @@ from unimq.errors import AlreadySettled, BatchError, InvalidArgument, LeaseLost,
 from unimq.hooks import Outcome
 from unimq.links import Link, ends_session
 from unimq.message import Letter
-from unimq.options import seconds
-from unimq.sender import LONGEST_DURATION, unsupported
+from unimq.options import seconds, short
+from unimq.sender import unsupported
 
 if TYPE_CHECKING:
     from unimq.channel import Channel
@@ -48,9 +48,9 @@ class Settler(Generic[T]):
         self._settle(letter, lambda session, deadline: _check(session.ack([letter._raw], deadline)))
         self._tell(letter, "ack")
 
-    def ack_many(self, letters: Sequence[Letter[T]]) -> list[UnimqError | None]:
+    def ack_many(self, messages: Iterable[Letter[T]]) -> list[UnimqError | None]:
         """Remove many; the outcome of each. One exchange for each session that they came over."""
-        return self._many(letters, lambda session, raw, deadline: session.ack(raw, deadline), "ack")
+        return self._many(self._ours(messages), lambda session, raw, deadline: session.ack(raw, deadline), "ack")
 
     def nack(self, letter: Letter[T], delay: float | timedelta) -> None:
         """Give it back to be delivered again, or to the dead letters when it was delivered often enough."""
@@ -65,9 +65,10 @@ class Settler(Generic[T]):
             self._requeue(letter, wait, counts=True)
         self._tell(letter, "nack")
 
-    def nack_many(self, letters: Sequence[Letter[T]], delay: float | timedelta) -> list[UnimqError | None]:
+    def nack_many(self, messages: Iterable[Letter[T]], delay: float | timedelta) -> list[UnimqError | None]:
         """Give many back; the outcome of each."""
         wait = self._nack_delay(delay)
+        letters = self._ours(messages)
         if self._channel.capabilities.nack.level == "native" and not any(map(self._is_last, letters)):
             return self._many(letters, lambda session, raw, deadline: session.release(raw, wait, deadline), "nack")
         return [_outcome(self.nack, letter, wait) for letter in letters]
@@ -94,7 +95,7 @@ class Settler(Generic[T]):
         channel = self._channel
         if not channel.capabilities.extend:
             raise unsupported(channel, "extend")
-        wanted = channel.settings.lease if duration is None else seconds(duration, "seconds", maximum=LONGEST_DURATION)
+        wanted = channel.settings.lease if duration is None else seconds(duration, "seconds")
         if letter.settled:
             self._claim(letter)  # tells why it cannot be extended any more
         # No claim: another thread may settle it meanwhile, and the server tells which came first.
@@ -146,6 +147,15 @@ class Settler(Generic[T]):
                 self._requeue(letter, 0.0, counts=True)
 
     # How
+
+    def _ours(self, messages: Iterable[Letter[T]]) -> list[Letter[T]]:
+        """A list of messages of this client, whatever the caller gave."""
+        letters: list[Letter[T]] = list(messages) if isinstance(messages, Iterable) else [messages]
+        for letter in letters:
+            if not isinstance(letter, Letter) or letter._channel.client is not self._channel.client:
+                msg = f"messages: {short(letter)} is no message of queue {self._channel.name!r}"
+                raise InvalidArgument(msg)
+        return letters
 
     def _claim(self, letter: Letter[T]) -> None:
         _link_of(letter)
@@ -277,7 +287,7 @@ class Settler(Generic[T]):
         channel = self._channel
         if not channel.capabilities.nack:
             raise unsupported(channel, "nack")
-        wait = seconds(delay, "delay", maximum=LONGEST_DURATION)
+        wait = seconds(delay, "delay")
         if wait and not channel.capabilities.nack_delay:
             raise unsupported(channel, "nack_delay")
         return wait
@@ -316,7 +326,7 @@ def _as_dead(letter: Letter[Any], target: "Channel[Any]", reason: str) -> Outgoi
     """The message for the dead-letter queue, with as much of its story as fits into the backend's body limit."""
     own = {k: v for k, v in letter.headers.items() if not k.startswith(reserved.DEAD_PREFIX)}
     origin = {reserved.DEAD_ORIGIN: letter.queue}
-    if letter._invalid is not None:
+    if letter._invalid is not None or _is_plain(letter):
         origin[reserved.DEAD_VERBATIM] = "yes"
     story = {reserved.DEAD_REASON: " ".join(reason.split()), reserved.DEAD_AT: f"{time.time():.3f}"}
     if letter.delivery_count is not None:
@@ -325,6 +335,11 @@ def _as_dead(letter: Letter[Any], target: "Channel[Any]", reason: str) -> Outgoi
         with contextlib.suppress(TooLarge):
             return _copy(letter, target, headers=headers, expires_at=None, delivery_count=0)
     return _copy(letter, target, verbatim=True, headers=None, expires_at=None)
+
+
+def _is_plain(letter: Letter[Any]) -> bool:
+    """Whether it came as nothing but its body, as a foreign program sends it; it goes back so."""
+    return not letter._raw.headers and letter._raw.body == letter._delivery.body
 
 
 def _link_of(letter: Letter[Any]) -> Link:

@@ -310,7 +310,7 @@ class _Parser:
         if not port:
             return Host(name)
         if not (port.isascii() and port.isdigit() and len(port) < 6 and 1 <= int(port) <= _LAST_PORT):  # noqa: PLR2004
-            self._refuse(f"the port of host {name!r} must be a number from 1 to {_LAST_PORT}; in a password {_HOW}")
+            self._refuse(f"a port must be a number from 1 to {_LAST_PORT}; in a password {_HOW}")
         return Host(name, int(port))
 
     def _decode(self, text: str, what: str) -> str:

@@ -44,7 +44,7 @@ _OWN: Final = Capabilities(
     atomic_move=True,
     priority_levels=10,
     keeps=frozenset({"id", "enqueued_at", "priority"}),
-    limits=Limits(name_characters=r"[^\x00-\x1f\x7f]", name=1000),
+    limits=Limits(name_characters=r"[^\x00-\x1f\x7f]"),
 )
 
 

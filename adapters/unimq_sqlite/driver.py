@@ -49,7 +49,7 @@ _CAPABILITIES: Final = Capabilities(
     atomic_move=True,
     priority_levels=10,
     keeps=frozenset({"id", "enqueued_at", "priority"}),
-    limits=Limits(body=_LARGEST, name_characters=r"[^\x00-\x1f\x7f]", name=1000),
+    limits=Limits(body=_LARGEST, name_characters=r"[^\x00-\x1f\x7f]"),
 )
 
 

@@ -83,15 +83,18 @@ class SQLiteSession:
 
     def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
         """Take what is there; wait for the first."""
+        self._store.check_now_and_then()
         waiter = self._waiter
         waiter.begin()
         try:
             found = self._take(queues, limit, lease, deadline)
             while not found and not waiter.interrupted and time.monotonic() < deadline:
                 mark = waiter.mark()  # before looking, so that nothing is overlooked
-                found = self._take(queues, limit, lease, deadline)
-                if not found:
-                    waiter.wait(mark, min(deadline, self._next_due(queues)))
+                ready = self._next_ready(queues)
+                if ready > time.monotonic():
+                    waiter.wait(mark, min(deadline, ready))
+                else:
+                    found = self._take(queues, limit, lease, deadline)
             return found
         finally:
             waiter.end()
@@ -107,10 +110,12 @@ class SQLiteSession:
                 found += take(self._store, queue, limit - len(found), lease, deadline)
         return found
 
-    def _next_due(self, queues: Sequence[str]) -> float:
-        """When something becomes ready by itself, as a monotonic time."""
-        due = min(look(self._store, queue, 0.0)[1] for queue in queues)
-        return time.monotonic() + due - time.time()
+    def _next_ready(self, queues: Sequence[str]) -> float:
+        """When there may be something to take, as a monotonic time; now where something waits. Takes no lock."""
+        looks = [look(self._store, queue, 0.0) for queue in queues]
+        if any(ready for ready, _ in looks):
+            return time.monotonic()
+        return time.monotonic() + min(due for _, due in looks) - time.time()
 
     # Settling
 

@@ -107,7 +107,7 @@ class SpoolSession:
     def __init__(self, root: Path, capabilities: Capabilities, poll: float) -> None:
         self.capabilities, self._root, self._poll = capabilities, root, poll
         self._interrupted = threading.Event()
-        self._last = 0
+        self._last = self._turn = 0
 
     def send(self, queue: str, messages: Sequence[Outgoing], deadline: float) -> Sequence[str | UnimqError | None]:
         return [outcome(self._send, queue, message) for message in messages]
@@ -133,9 +133,10 @@ class SpoolSession:
 
     @errors()
     def _take(self, queues: Sequence[str], limit: int, lease: float) -> list[Delivery]:
-        ready = [file for queue in queues for file in self._files(queue)["ready"]]
+        self._turn = (self._turn + 1) % len(queues)  # each queue is the first in its turn: none starves
+        turned = [*queues[self._turn :], *queues[: self._turn]]
         taken: list[Delivery] = []
-        for file in sorted(ready, key=lambda file: file.name):  # the oldest of all queues first: none starves
+        for file in (file for queue in turned for file in self._files(queue)["ready"]):
             if len(taken) == limit:
                 break
             due, own_id, count = file.name.split(".")[:3]

@@ -4,13 +4,12 @@ import math
 import sqlite3
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from unimq.driver import Delivery, Outgoing, Stats
-from unimq.errors import Full, LeaseLost, Timeout, TooLarge
+from unimq.errors import ConnectError, Full, LeaseLost, Timeout, TooLarge
 from unimq_sqlite import schema, statements
 from unimq_sqlite.rows import parse_id
 from unimq_sqlite.session import SQLiteSession
@@ -359,48 +358,6 @@ def test_more_than_a_chunk_may_be_due_or_expired_at_once(session: SQLiteSession)
     assert found == [b"due"] * (statements.CHUNK + 7)
 
 
-def test_the_row_of_a_lease_keeps_its_size(session: SQLiteSession, path: str) -> None:
-    """So that SQLite does not write a large body again."""
-    put(session, b"x" * 1_000_000)
-    before = Path(path + "-wal").stat().st_size
-    get(session)
-    assert Path(path + "-wal").stat().st_size - before < 100_000
-
-
-@pytest.mark.parametrize(
-    ("name", "values"),
-    [
-        ("TAKE_ONE", ("q", 1.0, 2.0)),
-        ("TAKE_MANY", ("q", 1.0, 2.0, 10)),
-        ("TAKE_ANYWAY", ("q", 1.0, 2.0, 10)),
-        ("LOOK", ("q",)),
-        ("RIPEN", ("q", 1.0)),
-        ("DROP_EXPIRED", ("q", 1.0)),
-        ("ACK", (1, 1, 1, 1.0)),
-        ("RELEASE", (1, 1, 1, 1.0)),
-        ("EXTEND", (1.0, 1, 1, 1, 1.0)),
-        ("CANCEL", ("q", 1.0, 1, 1)),
-        ("CANCEL_OWN", ("q", 1.0, "x")),
-        ("WAITING", ("q", 10)),
-        ("LAST", ()),
-        ("QUEUES", ()),
-        ("DELETE_READY", ("q", 1, 10)),
-        ("DELETE_DUE", ("q", 1, 10)),
-    ],
-)
-def test_no_statement_reads_the_whole_table_or_sorts(
-    session: SQLiteSession, name: str, values: tuple[object, ...]
-) -> None:
-    """Every look at the table goes through an index, so its cost does not grow with the queue."""
-    put(session, b"x")
-    statement = getattr(statements, name)
-    plan = [row[3] for row in session._store.execute("EXPLAIN QUERY PLAN " + statement, values)]
-    assert not [step for step in plan if "SCAN unimq_messages" in step]
-    assert [step for step in plan if step.startswith("SEARCH unimq_messages")]
-    if name != "QUEUES":  # sorts the few names
-        assert not [step for step in plan if "TEMP B-TREE" in step]
-
-
 def test_ping_tells_the_version(session: SQLiteSession) -> None:
     """Of the SQLite library."""
     assert session.ping(INF) == f"SQLite {sqlite3.sqlite_version}"
@@ -428,3 +385,10 @@ def count_rows(path: str) -> int:
     number = int(connection.execute("SELECT count(*) FROM unimq_messages").fetchall()[0][0])
     connection.close()
     return number
+
+
+def test_an_error_of_sqlite_in_a_receive_is_ours(session: SQLiteSession) -> None:
+    """Not one of another library."""
+    session._store.execute("DROP TABLE unimq_messages")
+    with pytest.raises(ConnectError, match="tables are gone"):
+        get(session)

@@ -201,3 +201,20 @@ def test_a_child_does_not_share_its_parents_bell(session: SQLiteSession, path: s
     with lock:
         waiting._after_fork()
     assert waiting.bell(path) is not session._bell
+
+
+def test_a_waiting_consumer_takes_no_lock(session: SQLiteSession, connect: Open) -> None:
+    """It looks when somebody stored something, and only writes when that was for it."""
+    consumer = connect()
+    statements: list[str] = []
+    consumer._store.connection.set_trace_callback(statements.append)
+    thread = in_thread(lambda: consumer.receive(["q"], 1, 60.0, time.monotonic() + 0.3))
+    wait_until_waiting(consumer)
+    before = len(statements)
+    for _ in range(5):
+        session.send("other", [Outgoing(b"x")], INF)
+        time.sleep(0.01)
+    thread.join()
+    later = statements[before:]
+    assert [one for one in later if one.startswith("SELECT")]
+    assert not [one for one in later if one.startswith(("UPDATE", "BEGIN", "DELETE"))]

@@ -123,6 +123,7 @@ class AsyncClient:
 
     def executor(self) -> ThreadPoolExecutor:
         """The threads for what blocks, made when they are first needed."""
+        self.sync.check_open()
         if self._executor is None:
             self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"unimq {self.sync.driver.name}")
         return self._executor

@@ -56,7 +56,13 @@ class Batcher(Generic[T, R]):
         return await future
 
     def _start(self) -> None:
-        self._executor().submit(self._run_batches)
+        try:
+            self._executor().submit(self._run_batches)
+        except UnimqError as error:
+            with self._lock:
+                batch = [self._pending.popleft() for _ in range(len(self._pending))]
+                self._running = False
+            _resolve([(future, error) for _, future in batch])
 
     def _run_batches(self) -> None:
         while True:

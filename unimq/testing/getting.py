@@ -176,7 +176,7 @@ class Getting(Cases):
             try:
                 message = await waiting.result()
             except BaseException as error:  # noqa: BLE001 - cancelled, or nothing was there
-                assert type(error).__name__ in ("CancelledError", "Empty")  # noqa: PT017 - either will do
+                assert type(error).__name__ in ("CancelledError", "Empty")
             else:
                 found.append(message.body)
                 await message.ack()

@@ -77,7 +77,9 @@ class Lab:
 
     # Making
 
-    def queue(self, name: str | None = None, *, options: Mapping[str, str] | None = None, **how: Any) -> AsyncQueue[Any]:
+    def queue(
+        self, name: str | None = None, *, options: Mapping[str, str] | None = None, **how: Any
+    ) -> AsyncQueue[Any]:
         """A queue of the face under test, with its own connections; `options` are those of the URL."""
         url = self.url.with_options(**dict(options or {}))
         name = self.name if name is None else name
