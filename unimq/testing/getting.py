@@ -94,8 +94,10 @@ class Getting(Cases):
         waiting = lab.start(queue.get_many(10, timeout=PATIENCE))
         await lab.sleep(0.1)
         assert not waiting.done
+        start = time.monotonic()
         await queue.put("x")
         messages = await waiting.result()
+        assert time.monotonic() - start < PATIENCE / 2
         assert [message.body for message in messages] == ["x"]
         await queue.ack(messages)
 
