@@ -35,7 +35,7 @@ class Counting(Cases):
         await queue.put("x")
         for count in (1, 2):
             assert (await lab.receive(queue)).delivery_count == count
-        async with await lab.receive(queue) as message:
+        async with await lab.receive(lab.keeper()) as message:
             assert message.delivery_count == 3
 
     @unless("delivery_count")
@@ -93,7 +93,7 @@ class Counting(Cases):
         for count in (1, 2):
             assert (await lab.receive(queue)).delivery_count == count
         await lab.nothing(queue, 1.5 * LEASE)
-        assert await lab.bodies(queue.dead, 1) == ["kills"]
+        assert await lab.bodies(lab.keeper().dead, 1) == ["kills"]
 
     @needs("delivery_count", "nack", "dead_letters")
     async def test_the_innocent_do_not_die_with_the_guilty(self, lab: Lab) -> None:

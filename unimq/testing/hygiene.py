@@ -137,7 +137,7 @@ class Hygiene(Cases):
 async def _use(lab: Lab) -> None:
     """A bit of everything, closed at the end."""
     client = lab.client()
-    queue = client.queue(lab.other_name(), lease=LEASE) if lab.capabilities.lease else client.queue(lab.other_name())
+    queue = client.queue(lab.other_name())
     waiting = lab.start(queue.get(timeout=PATIENCE))
     await lab.sleep(0.02)
     await queue.put(1)

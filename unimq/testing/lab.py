@@ -26,7 +26,7 @@ R = TypeVar("R")
 
 PATIENCE: Final = 10.0
 """Seconds to wait for what must come. Long, because a slow machine is no broken backend."""
-LEASE: Final = 0.3
+LEASE: Final = 0.2
 """Seconds: the lease in cases that let it end."""
 LONGEST_TEXT: Final = 1000
 """Characters of an error about a mistake; the mistake itself may be larger."""

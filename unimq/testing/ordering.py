@@ -15,8 +15,8 @@ from unimq.testing.lab import PATIENCE, Lab
 __all__ = ["Ordering"]
 
 _SLACK = 0.01
-_DELAY = 0.3
-_SOON = timedelta(milliseconds=300)
+_DELAY = 0.2
+_SOON = timedelta(seconds=_DELAY)
 
 
 class Ordering(Cases):
