@@ -75,7 +75,7 @@ class LosesAPut(Evil):
 
     def send(self, queue: str, messages: Sequence[Outgoing], deadline: float) -> Any:
         outcomes = list(super().send(queue, messages[:-1], deadline))
-        return outcomes + [None] if len(messages) > 100 else super().send(queue, messages[-1:], deadline)
+        return [*outcomes, None] if len(messages) > 100 else super().send(queue, messages[-1:], deadline)
 
 
 class StoresTwice(Evil):

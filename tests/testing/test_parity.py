@@ -79,9 +79,7 @@ class TestMember:
 
 def parameters(method: Any) -> list[tuple[str, Any, Any, str]]:
     """Each parameter: name, kind, default and annotation."""
-    return [
-        (p.name, p.kind, p.default, plain(p.annotation)) for p in inspect.signature(method).parameters.values()
-    ]
+    return [(p.name, p.kind, p.default, plain(p.annotation)) for p in inspect.signature(method).parameters.values()]
 
 
 def plain(annotation: Any) -> str:

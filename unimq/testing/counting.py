@@ -114,7 +114,7 @@ class Counting(Cases):
 
     @needs("dead_letters", "headers")
     async def test_redrive_brings_back(self, lab: Lab) -> None:
-        """Dead letters return to their queue as if they had never been delivered, with all they had, and are counted."""
+        """Dead letters return as if they had never been delivered, with all they had; it says how many."""
         queue = lab.queue()
         priority = 7 if lab.capabilities.priority else None
         await queue.put("x", headers={"own": "kept"}, priority=priority)
@@ -155,7 +155,7 @@ class Counting(Cases):
             await message.reject()
         if lab.capabilities.stats and lab.capabilities.stats.level == "native":
             assert await queue.dead.size() == 2
-        seen = []
+        seen: list[int] = []
         async for message in queue.dead.consume(timeout=0.2):
             seen.append(message.body)
             await message.ack()
