@@ -9,6 +9,7 @@ import pytest
 from unimq import registry
 from unimq.capabilities import Capabilities, Limits, absent, layered, native
 from unimq.testing import QueueConformance
+from unimq.testing.lab import Lab
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,15 @@ class OnProfile(QueueConformance):
         registry.unregister("handmade")
 
 
+class OnOneFace(OnProfile):
+    """Where the asyncio face would tell nothing new."""
+
+    @pytest.fixture(params=["sync"])
+    def lab(self, request: pytest.FixtureRequest, url: str) -> Iterator[Lab]:
+        with Lab(request.param, url) as lab:
+            yield lab
+
+
 class TestFireAndForget(OnProfile):
     """A broker that hands out and forgets, with small limits."""
 
@@ -55,7 +65,7 @@ class TestFireAndForget(OnProfile):
     )
 
 
-class TestNothingButBytes(OnProfile):
+class TestNothingButBytes(OnOneFace):
     """A pipe: even what unimq could add is not there."""
 
     declared = Capabilities(
@@ -118,7 +128,7 @@ class TestLeasedByTheConnection(OnProfile):
     )
 
 
-class TestThreePriorities(OnProfile):
+class TestThreePriorities(OnOneFace):
     """A job server: three priorities, no delays, no leases but the connection's."""
 
     declared = Capabilities(

@@ -1,11 +1,12 @@
 """Group 8: many at once, and which of them failed."""
 
+import contextlib
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from unimq.errors import AlreadySettled, BatchError, Full, InvalidArgument, LeaseLost, Unsupported
+from unimq.errors import AlreadySettled, BatchError, Empty, Full, InvalidArgument, LeaseLost, Unsupported
 from unimq.message import Receipt
 from unimq.testing.cases import Cases
 from unimq.testing.gates import needs
@@ -31,6 +32,25 @@ class Batches(Cases):
             assert all(message.settled for message in messages)
         assert sorted(found) == list(range(300))
         await lab.nothing(queue)
+
+    @needs("at-least-once")
+    async def test_a_batch_is_acked_whole(self, lab: Lab) -> None:
+        """No member is left in hand, or comes back when its lease would have ended."""
+        queue = lab.queue(lease=2 * LEASE) if lab.capabilities.lease else lab.queue()
+        await queue.put_many([0, 1, 2, 3])
+        messages = [await lab.receive(queue) for _ in range(4)]
+        with contextlib.suppress(BatchError):  # the machine slept for longer than a lease
+            await queue.ack(messages)
+        acked = sum(message.settled for message in messages)
+        if lab.capabilities.stats and (stats := await queue.stats()).leased is not None and acked == 4:
+            assert (stats.leased, stats.ready) == (0, 0)
+            return
+        found = 0
+        with contextlib.suppress(Empty):
+            while True:
+                await (await lab.keeper().get(timeout=3 * LEASE)).ack()
+                found += 1
+        assert found == 4 - acked
 
     async def test_no_messages_are_a_batch(self, lab: Lab) -> None:
         """Nothing is put, and nothing settled."""

@@ -35,7 +35,7 @@ class Counting(Cases):
         await queue.put("x")
         for count in (1, 2):
             assert (await lab.receive(queue)).delivery_count == count
-        async with await lab.receive(queue) as message:
+        async with await lab.receive(lab.keeper()) as message:
             assert message.delivery_count == 3
 
     @unless("delivery_count")
@@ -93,7 +93,7 @@ class Counting(Cases):
         for count in (1, 2):
             assert (await lab.receive(queue)).delivery_count == count
         await lab.nothing(queue, 1.5 * LEASE)
-        assert await lab.bodies(queue.dead, 1) == ["kills"]
+        assert await lab.bodies(lab.keeper().dead, 1) == ["kills"]
 
     @needs("delivery_count", "nack", "dead_letters")
     async def test_the_innocent_do_not_die_with_the_guilty(self, lab: Lab) -> None:
@@ -114,7 +114,7 @@ class Counting(Cases):
 
     @needs("dead_letters", "headers")
     async def test_redrive_brings_back(self, lab: Lab) -> None:
-        """Dead letters return to their queue as if they had never been delivered, with all they had, and are counted."""
+        """Dead letters return as if they had never been delivered, with all they had; it says how many."""
         queue = lab.queue()
         priority = 7 if lab.capabilities.priority else None
         await queue.put("x", headers={"own": "kept"}, priority=priority)
@@ -155,7 +155,7 @@ class Counting(Cases):
             await message.reject()
         if lab.capabilities.stats and lab.capabilities.stats.level == "native":
             assert await queue.dead.size() == 2
-        seen = []
+        seen: list[int] = []
         async for message in queue.dead.consume(timeout=0.2):
             seen.append(message.body)
             await message.ack()

@@ -4,6 +4,7 @@ import contextlib
 import sys
 import time
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from unimq.errors import Empty
 from unimq.testing import processes
 from unimq.testing.cases import Cases
 from unimq.testing.gates import needs, only
-from unimq.testing.lab import PATIENCE, Lab, Running, best_of
+from unimq.testing.lab import PATIENCE, Lab, Running, best_of, closing
 
 __all__ = ["Getting"]
 
@@ -94,8 +95,10 @@ class Getting(Cases):
         waiting = lab.start(queue.get_many(10, timeout=PATIENCE))
         await lab.sleep(0.1)
         assert not waiting.done
+        start = time.monotonic()
         await queue.put("x")
         messages = await waiting.result()
+        assert time.monotonic() - start < PATIENCE / 2
         assert [message.body for message in messages] == ["x"]
         await queue.ack(messages)
 
@@ -115,7 +118,7 @@ class Getting(Cases):
 
         async def consume() -> list[int]:
             seen: list[int] = []
-            async with contextlib.aclosing(queue.consume()) as messages:  # type: ignore[type-var]
+            async with closing(queue.consume()) as messages:
                 async for message in messages:
                     seen.append(message.body)
                     await message.ack()
@@ -211,7 +214,7 @@ class Getting(Cases):
         await other.ack()
 
 
-async def _cancelled(waiting: Running[object]) -> None:
+async def _cancelled(waiting: Running[Any]) -> None:
     waiting.cancel()
     with contextlib.suppress(BaseException):
         await waiting.result()

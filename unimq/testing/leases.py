@@ -61,15 +61,15 @@ class Leases(Cases):
         await lab.sleep((LEASE if remaining is None else remaining) + 0.1)
         with pytest.raises(LeaseLost):
             await message.ack()
-        assert await lab.bodies(queue, 1) == ["x"]
+        assert await lab.bodies(lab.keeper(), 1) == ["x"]
 
     @needs("at-least-once", "lease")
     async def test_a_lease_belongs_to_one_message(self, lab: Lab) -> None:
         """A neighbour that was got later is kept longer."""
-        queue = lab.queue(lease=2 * LEASE)
+        queue = lab.queue(lease=3 * LEASE)
         await queue.put_many(["a", "b"])
         first = await lab.receive(queue)
-        await lab.sleep(LEASE)
+        await lab.sleep(2 * LEASE)
         second = await lab.receive(queue)
         again = await lab.receive(lab.keeper())
         assert again.body == first.body

@@ -1,7 +1,8 @@
 """Group 12: what is declared works, and what is not declared is refused before the server sees anything."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Final
 
 import pytest
 
@@ -15,7 +16,8 @@ from unimq.testing.lab import Lab
 __all__ = ["Refusals"]
 
 
-class Probe(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Probe:
     """The least use of a capability."""
 
     use: Callable[[Lab, AsyncQueue[Any], Any], Awaitable[Any]]
