@@ -194,7 +194,7 @@ MALFORMED = [
     (f"x://ada:{SECRET}@more@h", "more than one '@'"),
     (f"x://ada:{SECRET}/1@h", "more than one '@'|'/'"),
     (f"x://ada:{SECRET}:1@h", "':'"),
-    (f"x://ada:{SECRET}?1@h", "name=value"),
+    (f"x://ada:{SECRET}?1@h", r"'\?' before it"),
     (f"x://ada:{SECRET}%zz@h", "percent-encoded|no escape"),
     (f"x://ada:{SECRET}%ff@h", "no UTF-8"),
     (f"x://ada:{SECRET}\n@h", "control character"),
