@@ -343,6 +343,7 @@ MALFORMED = [
     (f"x://ada:{SECRET}%ff@h", "no UTF-8"),
     (f"x://ada:{SECRET}\n@h", "control character"),
     (f"x://ada:{SECRET}@", "host|"),
+    (f"x://ada:{SECRET}/jobs", "1 to 65535; in a password"),
     (f"x://ada:{SECRET}@h:port", "number from 1 to 65535"),
     (f"x://ada:{SECRET}@h:0", "number from 1 to 65535"),
     (f"x://ada:{SECRET}@h:65536", "number from 1 to 65535"),
