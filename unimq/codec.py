@@ -219,8 +219,7 @@ def _shape(codec: str, type_: Any) -> "Shape":
         _refuse_type(codec, type_, _reason(error), error)
     for cls in shape.foreign:
         if not _is_model(cls):
-            kinds = "no dataclass, attrs class, TypedDict, NamedTuple, Struct, enum or pydantic model"
-            _refuse_type(codec, type_, f"{_type_name(cls)} is {kinds}")
+            _refuse_type(codec, type_, _unknown(cls))
     return shape
 
 
@@ -229,9 +228,16 @@ def _is_model(cls: Any) -> bool:
     return hasattr(cls, "model_dump") and hasattr(cls, "model_validate_json")
 
 
+def _unknown(cls: Any) -> str:
+    return (
+        f"{_type_name(cls)} cannot be written here; values may be plain ones, containers, dataclasses, attrs classes, "
+        "TypedDicts, NamedTuples, Structs, enums and pydantic models, keys of JSON may be text and numbers"
+    )
+
+
 def _model_to_builtins(value: Any) -> Any:
     if not _is_model(type(value)):
-        raise NotImplementedError
+        raise TypeError(_unknown(type(value)))
     # By alias and without computed fields, or the model would not take back what it gave.
     return value.model_dump(mode="json", by_alias=True, round_trip=True)
 
@@ -250,13 +256,6 @@ _to_msgpack: Final = msgspec.msgpack.Encoder(enc_hook=_model_to_builtins).encode
 
 # --- errors ---------------------------------------------------------------------------------------------------------
 
-_TAKES: Final[dict[str, str]] = {
-    "json": "None, bool, int, float, str, lists, dicts, dates, dataclasses and the like",
-    "msgpack": "None, bool, 64-bit int, float, str, bytes, lists, dicts, dates, dataclasses and the like",
-    "text": "str without lone surrogates",
-    "raw": "bytes, bytearray and memoryview",
-    "pickle": "what Python can pickle",
-}
 _OF_ANOTHER_TYPE: Final = "it is not of the queue's type"
 _START: Final = 24
 _LONGEST_REASON: Final = 300
@@ -270,10 +269,8 @@ def _encoder(codec: str, type_: Any, write: Callable[[Any], bytes]) -> Callable[
             return write(body)
         except Exception as error:
             # Hooks and properties of the caller's own classes may raise anything.
-            msg = (
-                f"body of type {_type_name(type(body))}: codec={codec}{_with(type_)} cannot carry it: "
-                f"{_reason(error)}; it takes {_TAKES[codec]}"
-            )
+            what = f"body of type {_type_name(type(body))}"
+            msg = f"{what}: codec={codec}{_with(type_)} cannot carry it: {_reason(error)}"
             raise InvalidArgument(msg) from error
 
     return encode

@@ -21,7 +21,7 @@ DEAD_ORIGIN: Final = "unimq-dead-origin"
 DEAD_DELIVERIES: Final = "unimq-dead-deliveries"
 """How often it had been delivered, where that is known."""
 DEAD_VERBATIM: Final = "unimq-dead-verbatim"
-"""Its envelope could not be read, so the body is the message as it came; redrive sends it so."""
+"""It came plain, or its envelope could not be read: the body is the message as it came, and redrive sends it so."""
 
 ID: Final = "unimq-id"
 EXPIRES: Final = "unimq-expires"

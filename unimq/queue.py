@@ -270,7 +270,7 @@ class Queue(Generic[T]):
         Raises:
             BatchError: some failed; `outcomes` has `None` or an error for each, in order.
         """
-        raise_failures("ack", self._channel.settler.ack_many(list(messages)))
+        raise_failures("ack", self._channel.settler.ack_many(messages))
 
     def nack(self, messages: Iterable[Message[T]], delay: float | timedelta = 0) -> None:
         """Give many messages of this queue back, as `Message.nack`.
@@ -279,7 +279,7 @@ class Queue(Generic[T]):
             Unsupported: the backend has no way back, or none with a delay.
             BatchError: some failed; `outcomes` has `None` or an error for each, in order.
         """
-        raise_failures("nack", self._channel.settler.nack_many(list(messages), delay))
+        raise_failures("nack", self._channel.settler.nack_many(messages, delay))
 
     # Looking after it
 

@@ -48,10 +48,9 @@ class Settler(Generic[T]):
         self._settle(letter, lambda session, deadline: _check(session.ack([letter._raw], deadline)))
         self._tell(letter, "ack")
 
-    def ack_many(self, letters: Sequence[Letter[T]]) -> list[UnimqError | None]:
+    def ack_many(self, messages: Iterable[Letter[T]]) -> list[UnimqError | None]:
         """Remove many; the outcome of each. One exchange for each session that they came over."""
-        self._check_ours(letters)
-        return self._many(letters, lambda session, raw, deadline: session.ack(raw, deadline), "ack")
+        return self._many(self._ours(messages), lambda session, raw, deadline: session.ack(raw, deadline), "ack")
 
     def nack(self, letter: Letter[T], delay: float | timedelta) -> None:
         """Give it back to be delivered again, or to the dead letters when it was delivered often enough."""
@@ -66,10 +65,10 @@ class Settler(Generic[T]):
             self._requeue(letter, wait, counts=True)
         self._tell(letter, "nack")
 
-    def nack_many(self, letters: Sequence[Letter[T]], delay: float | timedelta) -> list[UnimqError | None]:
+    def nack_many(self, messages: Iterable[Letter[T]], delay: float | timedelta) -> list[UnimqError | None]:
         """Give many back; the outcome of each."""
         wait = self._nack_delay(delay)
-        self._check_ours(letters)
+        letters = self._ours(messages)
         if self._channel.capabilities.nack.level == "native" and not any(map(self._is_last, letters)):
             return self._many(letters, lambda session, raw, deadline: session.release(raw, wait, deadline), "nack")
         return [_outcome(self.nack, letter, wait) for letter in letters]
@@ -99,16 +98,22 @@ class Settler(Generic[T]):
         wanted = channel.settings.lease if duration is None else seconds(duration, "seconds")
         if letter.settled:
             self._claim(letter)  # tells why it cannot be extended any more
+
         # No claim: another thread may settle it meanwhile, and the server tells which came first.
-        if channel.keeps_lease:
-            self._with_session(letter, lambda _session, _deadline: None)
-            granted = wanted
-        else:
-            granted = self._with_session(
-                letter, lambda session, deadline: session.extend(letter._raw, wanted, deadline)
-            )
-        letter.lease_until = time.monotonic() + granted
-        return granted
+        def prolong(session: Session, deadline: float) -> float:
+            granted = wanted if channel.keeps_lease else session.extend(letter._raw, wanted, deadline)
+            letter.lease_until = time.monotonic() + granted
+            self._hold(letter, msgspec.structs.replace(letter._raw, lease_until=letter.lease_until))
+            return granted
+
+        return self._with_session(letter, prolong)
+
+    def _hold(self, letter: Letter[T], raw: Delivery) -> None:
+        """Let `raw` stand for the delivery from now on."""
+        letter._raw = raw
+        held = _link_of(letter).held
+        if raw.token in held:
+            held[raw.token] = raw
 
     def put_back(self, letter: Letter[T], target: "Channel[Any]", headers: Mapping[str, str] | None) -> None:
         """Move it to `target` as a message that was never delivered; what redrive does."""
@@ -149,11 +154,14 @@ class Settler(Generic[T]):
 
     # How
 
-    def _check_ours(self, letters: Sequence[Letter[T]]) -> None:
+    def _ours(self, messages: Iterable[Letter[T]]) -> list[Letter[T]]:
+        """A list of messages of this client, whatever the caller gave."""
+        letters: list[Letter[T]] = list(messages) if isinstance(messages, Iterable) else [messages]
         for letter in letters:
             if not isinstance(letter, Letter) or letter._channel.client is not self._channel.client:
                 msg = f"messages: {short(letter)} is no message of queue {self._channel.name!r}"
                 raise InvalidArgument(msg)
+        return letters
 
     def _claim(self, letter: Letter[T]) -> None:
         _link_of(letter)
@@ -324,7 +332,7 @@ def _as_dead(letter: Letter[Any], target: "Channel[Any]", reason: str) -> Outgoi
     """The message for the dead-letter queue, with as much of its story as fits into the backend's body limit."""
     own = {k: v for k, v in letter.headers.items() if not k.startswith(reserved.DEAD_PREFIX)}
     origin = {reserved.DEAD_ORIGIN: letter.queue}
-    if letter._invalid is not None:
+    if letter._invalid is not None or _is_plain(letter):
         origin[reserved.DEAD_VERBATIM] = "yes"
     story = {reserved.DEAD_REASON: " ".join(reason.split()), reserved.DEAD_AT: f"{time.time():.3f}"}
     if letter.delivery_count is not None:
@@ -333,6 +341,11 @@ def _as_dead(letter: Letter[Any], target: "Channel[Any]", reason: str) -> Outgoi
         with contextlib.suppress(TooLarge):
             return _copy(letter, target, headers=headers, expires_at=None, delivery_count=0)
     return _copy(letter, target, verbatim=True, headers=None, expires_at=None)
+
+
+def _is_plain(letter: Letter[Any]) -> bool:
+    """Whether it came as nothing but its body, as a foreign program sends it; it goes back so."""
+    return not letter._raw.headers and letter._raw.body == letter._delivery.body
 
 
 def _link_of(letter: Letter[Any]) -> Link:

@@ -204,10 +204,10 @@ class AsyncQueue(Generic[T]):
         return self.consume()
 
     async def ack(self, messages: Iterable[AsyncMessage[T]]) -> None:
-        raise_failures("ack", await self.run(self._channel.settler.ack_many, list(messages)))
+        raise_failures("ack", await self.run(self._channel.settler.ack_many, messages))
 
     async def nack(self, messages: Iterable[AsyncMessage[T]], delay: float | timedelta = 0) -> None:
-        raise_failures("nack", await self.run(self._channel.settler.nack_many, list(messages), delay))
+        raise_failures("nack", await self.run(self._channel.settler.nack_many, messages, delay))
 
     async def size(self) -> int:
         return await self.run(admin.size, self._channel)

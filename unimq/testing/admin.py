@@ -159,7 +159,7 @@ class Admin(Cases):
         await queue.put_many([0, 1, 2])
         held = await lab.receive(queue)
         await queue.delete()
-        await lab.nothing(queue, 2 * LEASE)
+        await lab.nothing(queue, 1.5 * LEASE)
         if lab.capabilities.guarantee == "at-least-once":
             with pytest.raises(LeaseLost):
                 await held.ack()

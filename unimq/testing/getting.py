@@ -29,7 +29,7 @@ class Getting(Cases):
         assert message.body == "x"
         await message.ack()
 
-    @pytest.mark.parametrize("timeout", [0, 0.01, 0.3])
+    @pytest.mark.parametrize("timeout", [0, 0.2])
     async def test_a_timeout_is_kept(self, lab: Lab, timeout: float) -> None:  # noqa: ASYNC109 - the case's parameter
         """`Empty` comes not before the timeout, and in the best of three no quarter of a second after it."""
         queue = lab.queue()
@@ -62,14 +62,14 @@ class Getting(Cases):
         assert best_of(latencies) < _PROMPT
 
     async def test_waiting_costs_nothing(self, lab: Lab) -> None:
-        """Half a second of waiting takes less than a fifth of it of the processor's time, in the best of three."""
+        """Waiting takes less than a fifth of its time of the processor, in the best of three."""
         queue = lab.queue()
         await queue.ping()
         shares: list[float] = []
         for _ in range(3):
             start, cpu = time.monotonic(), time.process_time()
             with pytest.raises(Empty):
-                await queue.get(timeout=0.5)
+                await queue.get(timeout=0.25)
             shares.append((time.process_time() - cpu) / (time.monotonic() - start))
         assert best_of(shares) < 0.2
 
