@@ -8,6 +8,7 @@ from typing import Any
 import evil
 import evil_settling
 import pytest
+from hypothesis import Phase
 
 from unimq import registry
 from unimq.errors import UnimqError
@@ -64,3 +65,39 @@ def test_a_wrong_driver_is_caught(name: str, face: Face) -> None:
 def test_the_honest_driver_is_not(case: str, face: Face) -> None:
     """The same cases pass where nothing is wrong."""
     run(case, face, evil.Evil)
+
+
+MODEL_CATCHES = [
+    "LosesTheOrder",
+    "InvertsPriority",
+    "LowersHeaders",
+    "NackDrops",
+    "NackIsANoOp",
+    "NacksToTheTail",
+    "MoveDrops",
+    "MoveCopies",
+    "MoveKeepsTheCount",
+    "CountsOnlyNacks",
+    "PeekTakes",
+    "PeekCounts",
+    "PeekShowsTheLast",
+    "PurgeLies",
+    "StatsLie",
+    "SizeCountsTheHeld",
+    "CancelLies",
+    "AcksNothing",
+]
+
+
+@pytest.mark.parametrize("name", MODEL_CATCHES)
+def test_the_model_catches_it_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random sequences of calls find what a case was written for."""
+    monkeypatch.setattr("unimq.testing.model.PATIENCE", 0.02)
+    monkeypatch.setattr("unimq.testing.model._PHASES", (Phase.generate,))
+    with pytest.raises((AssertionError, UnimqError, ExceptionGroup)):
+        run("test_the_model_finds_no_difference", "sync", evil.EVIL[name])
+
+
+def test_the_model_lets_the_honest_driver_pass() -> None:
+    """It finds no difference where there is none."""
+    run("test_the_model_finds_no_difference", "sync", evil.Evil)
