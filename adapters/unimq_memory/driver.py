@@ -4,9 +4,11 @@ from typing import Final
 
 from unimq import options, registry
 from unimq.capabilities import Capabilities, Limits, absent, native
+from unimq.driver import Settling
 from unimq.errors import InvalidURL
 from unimq.options import Option
 from unimq.url import URL
+from unimq_memory.behaviour import Behaviour
 from unimq_memory.broker import broker
 from unimq_memory.session import MemorySession
 
@@ -74,7 +76,14 @@ class MemoryDriver:
         """A session on the broker that the host names."""
         max_size = options.read(url, options.CORE)["max_size"]
         name = url.hosts[0].name if url.hosts else ""
-        return MemorySession(broker(name), self.capabilities(url), max_size)
+        capabilities = self.capabilities(url)
+        behaviour = Behaviour.of(capabilities, self._settling(url))
+        return MemorySession(broker(name), capabilities, behaviour, max_size)
+
+    def _settling(self, url: URL) -> Settling | None:
+        """Where the imitated driver lets deliveries be settled, if it says so; its capabilities do not."""
+        profile = options.read(url, self.options)["profile"]
+        return None if profile is None else getattr(registry.driver(profile), "settling", None)
 
 
 def _others() -> list[str]:

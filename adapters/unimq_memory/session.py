@@ -1,14 +1,15 @@
 """One client's view of a broker. Nothing here knows a backend: the rules come from its `Behaviour`."""
 
+import threading
 import time
 from collections.abc import Sequence
-from typing import NoReturn
 
-from unimq.capabilities import Capabilities
+from unimq.capabilities import Capabilities, CapabilityName
 from unimq.driver import Delivery, Outgoing, Settling, Stats
 from unimq.errors import ConnectionLost, Full, LeaseLost, UnimqError, Unsupported
 from unimq_memory.behaviour import Behaviour
-from unimq_memory.broker import Broker, Entry, Store
+from unimq_memory.broker import Broker
+from unimq_memory.store import Entry, Store
 
 __all__ = ["MemorySession"]
 
@@ -16,18 +17,16 @@ __all__ = ["MemorySession"]
 class MemorySession:
     """A session of the driver contract."""
 
-    def __init__(self, broker: Broker, capabilities: Capabilities, max_size: int | None) -> None:
+    def __init__(self, broker: Broker, capabilities: Capabilities, behaviour: Behaviour, max_size: int | None) -> None:
         self.capabilities = capabilities
-        self._behaviour = Behaviour.of(capabilities)
-        self.settling: Settling = self._behaviour.settling
+        self.settling: Settling = behaviour.settling
+        self._behaviour = behaviour
         self._broker = broker
         self._max_size = max_size
-        self._mine: dict[int, Store] = {}
-        """Where what this session holds is, by token; only where a session is bound to its deliveries."""
-        self._bound = self.settling != "any-session"
+        self._number = next(broker.numbers)
         self._turn = 0
+        self._waiting = False
         self._interrupted = False
-        self._receiving = False
         self._closed = False
 
     # Messages
@@ -35,48 +34,61 @@ class MemorySession:
     def send(self, queue: str, messages: Sequence[Outgoing], deadline: float) -> Sequence[str | UnimqError | None]:
         """Store them."""
         broker = self._broker
-        with broker.changed:
+        with broker.lock:
             self._check_open()
             store = broker.store(queue)
-            outcomes = [self._full(store) or self._add(store, message) for message in messages]
+            outcomes = [self._refusal(store, message) or self._add(store, message) for message in messages]
             broker.wake()
         return outcomes
 
-    def _full(self, store: Store) -> Full | None:
-        if self._max_size is None or store.waiting < self._max_size:
+    def _refusal(self, store: Store, message: Outgoing) -> UnimqError | None:
+        if message.delay and not self._behaviour.delay:
+            return self._unsupported("delay")
+        if message.expires_at is not None and not self._behaviour.ttl:
+            return self._unsupported("ttl")
+        if self._max_size is None or store.size() < self._max_size:
+            return None
+        store.sweep(self._broker.wall())
+        if store.size() < self._max_size:
             return None
         where = f"queue {store.name!r} of memory://{self._broker.name}"
-        return Full(f"{where} holds {store.waiting} messages, max_size={self._max_size}: nothing was stored")
+        return Full(f"{where} holds {store.size()} messages, max_size={self._max_size}: nothing was stored")
 
     def _add(self, store: Store, message: Outgoing) -> str | None:
         broker, behaviour = self._broker, self._behaviour
         number = next(broker.numbers)
-        entry = Entry(message, message.id or f"{number:x}", number, behaviour.rank(message.priority), broker.wall())
+        enqueued_at = broker.wall() if message.enqueued_at is None else message.enqueued_at
+        rank = behaviour.rank(message.priority)
+        entry = Entry(message, message.id or f"{number:x}", number, rank, enqueued_at, message.delivery_count)
         store.add(entry, broker.clock() + behaviour.wait(message.delay) if message.delay else None)
         return entry.id if behaviour.id else None
 
     def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
         """Wait for the first, take what is there."""
+        with self._broker.lock:
+            self._check_open()
+            found = self._take(queues, limit, lease)
+            while not found and not self._interrupted and (rest := deadline - time.monotonic()) > 0:
+                self._wait(queues, rest)
+                self._check_open()
+                found = self._take(queues, limit, lease)
+            self._interrupted = False
+            return found
+
+    def _wait(self, queues: Sequence[str], rest: float) -> None:
+        """Sleep until something changes, something is due, or `rest` seconds are over."""
         broker = self._broker
-        with broker.changed:
-            self._receiving = True
-            try:
-                while True:
-                    self._check_open()
-                    found = self._take(queues, limit, lease)
-                    rest = deadline - time.monotonic()
-                    if found or rest <= 0 or self._interrupted:
-                        return found
-                    due = min((d for name in queues if (d := broker.store(name).next_due()) is not None), default=None)
-                    if due is not None:
-                        rest = min(rest, max(0.0, due - broker.clock()))
-                    broker.waiters += 1
-                    try:
-                        broker.changed.wait(min(rest, 3600.0))
-                    finally:
-                        broker.waiters -= 1
-            finally:
-                self._receiving = self._interrupted = False
+        stores = [store for name in queues if (store := broker.stores.get(name)) is not None]
+        dues = [due for store in stores if (due := store.next_due()) is not None]
+        if dues:
+            rest = min(rest, max(0.0, min(dues) - broker.clock()))
+        broker.waiters += 1
+        self._waiting = True
+        try:
+            broker.changed.wait(min(rest, threading.TIMEOUT_MAX))
+        finally:
+            self._waiting = False
+            broker.waiters -= 1
 
     def _take(self, queues: Sequence[str], limit: int, lease: float) -> list[Delivery]:
         if len(queues) > 1:  # the next one first, or a busy queue would starve the others
@@ -87,184 +99,177 @@ class MemorySession:
         found: list[Delivery] = []
         for name in queues:
             store = broker.stores.get(name)
-            while store is not None and len(found) < limit and (entry := store.take(now, wall)) is not None:
+            if store is None:
+                continue
+            self._advance(store, now)
+            while len(found) < limit and (entry := store.next_ready(wall)) is not None:
                 found.append(self._deliver(store, entry, lease, now))
         return found
 
     def _deliver(self, store: Store, entry: Entry, lease: float, now: float) -> Delivery:
         behaviour = self._behaviour
-        token, until = None, None
-        if not behaviour.destructive:
-            token = next(self._broker.numbers)
-            if behaviour.lease_by != "connection":
-                until = now + ((entry.lease or lease) if behaviour.lease_by == "put" else lease)
-            store.hold(entry, token, until)
-            if self._bound:
-                self._mine[token] = store
-        if behaviour.counts == "fetches":
+        token, until = next(self._broker.numbers), None
+        if behaviour.counts_fetches:
             entry.count += 1
-        return self._shown(store, entry, (store.name, token), until)
+        if behaviour.lease_by != "connection":
+            until = now + (lease if behaviour.lease_by == "get" else entry.message.lease or lease)
+        if behaviour.remembers:
+            store.hold(entry, token, until, self._number)
+        store.remove_ready(entry)
+        return self._shown(store, entry, token, until)
 
-    def _shown(self, store: Store, entry: Entry, token: object, until: float | None) -> Delivery:
-        behaviour = self._behaviour
+    def _shown(self, store: Store, entry: Entry, token: int | None, until: float | None) -> Delivery:
+        behaviour, message = self._behaviour, entry.message
         count = None
-        if behaviour.counts is not None:
-            count = entry.count if behaviour.counts == "fetches" else entry.count + 1
+        if behaviour.shows_count:
+            count = entry.count if behaviour.counts_fetches else entry.count + 1
         return Delivery(
             store.name,
-            entry.body,
+            message.body,
             token,
-            entry.headers if behaviour.headers else None,
+            message.headers if behaviour.headers else None,
             entry.id if behaviour.id else None,
-            entry.priority if behaviour.priority else None,
+            message.priority if behaviour.priority else None,
             count,
             None,
             entry.enqueued_at if behaviour.enqueued_at else None,
-            entry.expires_at,
+            message.expires_at if behaviour.ttl else None,
             until,
         )
+
+    def _advance(self, store: Store, now: float) -> None:
+        store.advance(now, counted=self._behaviour.counts_losses)
 
     # Settling
 
     def ack(self, deliveries: Sequence[Delivery], deadline: float) -> Sequence[UnimqError | None]:
         """Remove them."""
-        with self._broker.changed:
+        with self._broker.lock:
             self._check_open()
-            return [self._end(delivery) for delivery in deliveries]
+            return [self._remove(delivery) for delivery in deliveries]
 
     def release(self, deliveries: Sequence[Delivery], delay: float, deadline: float) -> Sequence[UnimqError | None]:
         """Give them back."""
-        if self.capabilities.nack.level != "native":
-            self._refuse("nack")
-        with self._broker.changed:
+        self._needs("nack")
+        if delay:
+            self._needs("nack_delay")
+        with self._broker.lock:
             self._check_open()
-            outcomes: list[UnimqError | None] = []
-            for delivery in deliveries:
-                entry = self._held(delivery)
-                outcomes.append(self._end(delivery))
-                if entry is not None:
-                    self._give_back(self._broker.store(delivery.queue), entry, delay)
+            outcomes = [self._give_back(delivery, delay) for delivery in deliveries]
             self._broker.wake()
-            return outcomes
+        return outcomes
 
-    def _give_back(self, store: Store, entry: Entry, delay: float) -> None:
-        entry.token = 0
-        if not self._behaviour.to_front:
-            entry.place = next(self._broker.numbers)
-        if self._behaviour.counts == "nacks":
+    def _give_back(self, delivery: Delivery, delay: float) -> LeaseLost | None:
+        found = self._held(delivery)
+        if found is None:
+            return _lost(delivery)
+        store, entry = found
+        behaviour, broker = self._behaviour, self._broker
+        if not behaviour.to_front:
+            entry.place = next(broker.numbers)
+        if behaviour.counts_nacks:
             entry.count += 1
-        store.add(entry, self._broker.clock() + self._behaviour.wait(delay) if delay else None)
+        store.add(entry, broker.clock() + behaviour.wait(delay) if delay else None)
+        del store.held[delivery.token]
+        return None
 
     def move(self, delivery: Delivery, queue: str, message: Outgoing, deadline: float) -> str | None:
-        """Store `message` and remove `delivery`, in one step."""
-        with self._broker.changed:
+        """Store `message` and remove `delivery`, in one step; nothing is stored for a lease that is lost."""
+        with self._broker.lock:
             self._check_open()
-            lost = self._end(delivery)
-            if lost is not None:
-                raise lost
-            number = self._add(self._broker.store(queue), message)
+            if not self._behaviour.destructive and self._held(delivery) is None:
+                raise _lost(delivery)
+            store = self._broker.store(queue)
+            # `max_size` is for puts: what was in the system already is never refused.
+            moved = self._add(store, message)
             self._broker.wake()
-        return number
+            self._remove(delivery)
+        return moved
 
     def extend(self, delivery: Delivery, seconds: float, deadline: float) -> float:
-        """Prolong the lease."""
-        if self.capabilities.extend.level != "native":
-            self._refuse("extend")
-        with self._broker.changed:
+        """Prolong the lease, or shorten it."""
+        self._needs("extend")
+        with self._broker.lock:
             self._check_open()
-            entry = self._held(delivery)
-            if entry is None:
+            found = self._held(delivery)
+            if found is None:
                 raise _lost(delivery)
-            granted = (entry.lease or seconds) if self._behaviour.lease_by == "put" else seconds
-            now = self._broker.clock()
-            shortened = entry.until is not None and now + granted < entry.until
-            entry.until = now + granted
-            if shortened:  # one that was prolonged is looked at when the old lease would have ended
-                self._broker.store(delivery.queue).hold(entry, entry.token, entry.until)
+            store, entry = found
+            granted = (entry.message.lease or seconds) if self._behaviour.lease_by == "put" else seconds
+            if entry.until is not None:
+                until = self._broker.clock() + granted
+                shortened, entry.until = until < entry.until, until
+                if shortened:  # a longer lease is found out when the old one would have ended
+                    store.watch(entry.token, until)
+                    self._broker.wake()
             return granted
 
-    def _held(self, delivery: Delivery) -> Entry | None:
-        queue, token = delivery.token
-        if self._bound and token not in self._mine:
-            return None
-        store = self._broker.stores.get(queue)
+    def _held(self, delivery: Delivery) -> tuple[Store, Entry] | None:
+        """Where it is, if it is still ours to settle."""
+        store = self._broker.stores.get(delivery.queue)
         if store is None:
             return None
-        store.advance(self._broker.clock())
-        return store.held.get(token)
-
-    def _end(self, delivery: Delivery) -> UnimqError | None:
-        """Take a delivery out of its holder's hands."""
-        if self._behaviour.destructive:
+        self._advance(store, self._broker.clock())
+        entry = store.held.get(delivery.token)
+        if entry is None or (self.settling != "any-session" and entry.owner != self._number):
             return None
-        queue, token = delivery.token
-        entry = self._held(delivery)
-        self._mine.pop(token, None)
-        if entry is None:
-            return _lost(delivery)
-        del self._broker.stores[queue].held[token]
-        return None
+        return store, entry
+
+    def _remove(self, delivery: Delivery) -> LeaseLost | None:
+        found = self._held(delivery)
+        if found is not None:
+            del found[0].held[delivery.token]
+        return None if found is not None or self._behaviour.destructive else _lost(delivery)
 
     # Looking after it
 
     def peek(self, queue: str, limit: int, deadline: float) -> Sequence[Delivery]:
         """The next ones, in their order."""
         self._needs("peek")
-        with self._broker.changed:
-            store = self._broker.store(queue)
-            store.advance(self._broker.clock())
-            wall = self._broker.wall()
-            ready = sorted(item for item in store.ready if item[2].waiting)
-            fresh = [e for _, _, e in ready if e.expires_at is None or e.expires_at > wall]
-            return [self._shown(store, entry, None, None) for entry in fresh[:limit]]
+        with self._broker.lock:
+            store = self._current(queue)
+            return [self._shown(store, entry, None, None) for entry in store.first(limit)]
 
     def cancel(self, queue: str, message_id: str, deadline: float) -> bool:
         """Remove one that nobody holds."""
         self._needs("cancel")
-        with self._broker.changed:
-            store = self._broker.store(queue)
-            store.advance(self._broker.clock())
-            found = next((entry for entry in store.waiting_entries() if entry.id == message_id), None)
-            if found is not None:
-                found.waiting = False
-                store.waiting -= 1
-            return found is not None
+        with self._broker.lock:
+            return self._current(queue).cancel(message_id)
 
     def stats(self, queue: str, deadline: float) -> Stats:
         """Count."""
         self._needs("stats")
-        with self._broker.changed:
-            store = self._broker.stores.get(queue) or Store(queue)
-            store.advance(self._broker.clock())
-            wall = self._broker.wall()
-            ready = [e for _, _, e in store.ready if e.waiting and (e.expires_at is None or e.expires_at > wall)]
-            return Stats(
-                ready=len(ready),
-                delayed=sum(item[2].waiting for item in store.delayed),
-                leased=len(store.held),
-                oldest=max(0.0, wall - min(e.enqueued_at for e in ready)) if ready else None,
-            )
+        with self._broker.lock:
+            return self._current(queue).stats(self._broker.wall())
 
     def purge(self, queue: str, deadline: float) -> int:
         """Remove what nobody holds."""
         self._needs("purge")
-        with self._broker.changed:
-            store = self._broker.store(queue)
-            store.advance(self._broker.clock())
-            removed, store.waiting = store.waiting, 0
-            store.ready, store.delayed = [], []
-            return removed
+        with self._broker.lock:
+            return self._current(queue).purge()
+
+    def _current(self, queue: str) -> Store:
+        """The queue as it is now; looking at an unknown one does not make it."""
+        self._check_open()
+        store = self._broker.stores.get(queue)
+        if store is None:
+            return Store(queue)
+        self._advance(store, self._broker.clock())
+        store.sweep(self._broker.wall())
+        return store
 
     def delete(self, queue: str, deadline: float) -> None:
         """Remove all of it."""
         self._needs("delete")
-        with self._broker.changed:
+        with self._broker.lock:
+            self._check_open()
             self._broker.stores.pop(queue, None)
 
     def queues(self, deadline: float) -> Sequence[str]:
-        """Those that were used."""
+        """Those that were put to."""
         self._needs("queues")
-        with self._broker.changed:
+        with self._broker.lock:
+            self._check_open()
             return sorted(self._broker.stores)
 
     # The connection
@@ -276,34 +281,40 @@ class MemorySession:
 
     def interrupt(self) -> None:
         """Wake the receive that waits."""
-        with self._broker.changed:
-            self._interrupted = self._receiving
-            self._broker.changed.notify_all()
+        with self._broker.lock:
+            if self._waiting:
+                self._interrupted = True
+                self._broker.changed.notify_all()
 
     def close(self) -> None:
-        """Give back what this session holds, where that is bound to it."""
-        with self._broker.changed:
+        """Let go of what this session holds, where that ends with it."""
+        broker, behaviour = self._broker, self._behaviour
+        with broker.lock:
+            if behaviour.lease_by != "get" and not self._closed:
+                for store in broker.stores.values():
+                    self._let_go(store)
             self._closed = True
-            for token, store in self._mine.items():
-                entry = store.held.pop(token, None)
-                if entry is not None:
-                    entry.token = 0
-                    store.add(entry, None)
-            self._mine.clear()
-            self._broker.changed.notify_all()
+            broker.changed.notify_all()
+
+    def _let_go(self, store: Store) -> None:
+        for token in [token for token, entry in store.held.items() if entry.owner == self._number]:
+            if self._behaviour.destructive:
+                del store.held[token]
+            else:
+                store.take_back(token, counted=self._behaviour.counts_losses)
 
     def _check_open(self) -> None:
         if self._closed:
             msg = f"memory://{self._broker.name}: the session was closed"
             raise ConnectionLost(msg)
 
-    def _needs(self, name: str) -> None:
+    def _needs(self, name: CapabilityName) -> None:
         if not self.capabilities[name]:
-            self._refuse(name)
+            raise self._unsupported(name)
 
-    def _refuse(self, name: str) -> NoReturn:
-        msg = f"{name} is {self.capabilities[name].level} on memory://{self._broker.name}"
-        raise Unsupported(msg)
+    def _unsupported(self, name: CapabilityName) -> Unsupported:
+        level = self.capabilities[name].level
+        return Unsupported(f"{name} is {level} on memory://{self._broker.name}: nothing was done")
 
 
 def _lost(delivery: Delivery) -> LeaseLost:

@@ -12,6 +12,7 @@ from unimq.driver import Delivery
 from unimq.errors import AuthenticationFailed, ConnectError, ConnectionLost, Timeout
 from unimq.url import URL
 from unimq_memory import Broker, MemoryDriver
+from unimq_memory.behaviour import Behaviour
 from unimq_memory.session import MemorySession
 
 R = TypeVar("R")
@@ -85,7 +86,7 @@ class BreakableSession(MemorySession):
     """Asks before everything whether its connection is still there."""
 
     def __init__(self, server: Breakable, capabilities: Capabilities) -> None:
-        super().__init__(server.broker, capabilities, None)
+        super().__init__(server.broker, capabilities, Behaviour.of(capabilities, None), None)
         self.server = server
         self.generation = server.generation
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import evil
+import evil_settling
 import pytest
 from hypothesis import Phase
 
@@ -15,6 +16,7 @@ from unimq.testing import QueueConformance
 from unimq.testing.gates import FACES, Face, gate_of
 from unimq.testing.lab import Lab
 
+assert evil_settling.__name__ in {kind.__module__ for kind in evil.EVIL.values()}
 FAULTS = {name: kind.caught_by for name, kind in evil.EVIL.items()}
 
 
