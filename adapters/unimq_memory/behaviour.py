@@ -30,8 +30,6 @@ class Behaviour:
     shows_count: bool
     to_front: bool
     """Whether a nacked message keeps its place."""
-    atomic: bool
-    """Whether a move sends nothing when the delivery is gone."""
     levels: int
     delay: bool
     delay_step: float
@@ -57,7 +55,6 @@ class Behaviour:
             counts_losses=counts == "nacks" and capabilities.crash_counted,
             shows_count=counts is not None,
             to_front=capabilities.nack_place == "front",
-            atomic=capabilities.atomic_move,
             levels=capabilities.priority_levels if capabilities.priority.level == "native" else 1,
             delay=capabilities.delay.level == "native",
             delay_step=capabilities.delay_step,

@@ -174,18 +174,16 @@ class MemorySession:
         return None
 
     def move(self, delivery: Delivery, queue: str, message: Outgoing, deadline: float) -> str | None:
-        """Store `message` and remove `delivery`; where that is no transaction, a lost lease is found out too late."""
+        """Store `message` and remove `delivery`, in one step; nothing is stored when the delivery is gone."""
         with self._broker.lock:
             self._check_open()
-            if self._behaviour.atomic and not self._behaviour.destructive and self._held(delivery) is None:
+            if self._held(delivery) is None and not self._behaviour.destructive:
                 raise _lost(delivery)
             store = self._broker.store(queue)
             # `max_size` is for puts: what was in the system already is never refused.
             moved = self._add(store, message)
+            self._remove(delivery)
             self._broker.wake()
-            lost = self._remove(delivery)
-        if lost is not None:
-            raise lost
         return moved
 
     def extend(self, delivery: Delivery, seconds: float, deadline: float) -> float:
