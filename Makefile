@@ -56,7 +56,7 @@ imports: .venv/.dev ## Who may import whom
 
 unit: .venv/.dev ## The tests, with their coverage
 	@mkdir -p build && rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest | tee build/pytest.log
+	$(BIN)/coverage run -m pytest --numprocesses 4 | tee build/pytest.log
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 	@tail -n 1 build/pytest.log

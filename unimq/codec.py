@@ -230,7 +230,7 @@ def _is_model(cls: Any) -> bool:
 
 def _unknown(cls: Any) -> str:
     return (
-        f"{_type_name(cls)} cannot be written there; values may be plain ones, containers, dataclasses, attrs classes, "
+        f"{_type_name(cls)} cannot be written here; values may be plain ones, containers, dataclasses, attrs classes, "
         "TypedDicts, NamedTuples, Structs, enums and pydantic models, keys of JSON may be text and numbers"
     )
 

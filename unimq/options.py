@@ -6,15 +6,13 @@ The same thing has the same name on every backend. The tables in the documentati
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, cast
 
 from unimq.capabilities import nearest
 from unimq.errors import InvalidArgument, InvalidURL
-
-if TYPE_CHECKING:
-    from unimq.url import URL
+from unimq.url import URL, is_secret
 
 __all__ = [
     "CORE",
@@ -53,7 +51,15 @@ class Option:
     minimum: float | None = None
     maximum: float | None = None
     secret: bool = False
-    """Whether its value is masked wherever a URL is shown."""
+    """Whether its value is masked wherever a URL is shown: then its name must say so, see `unimq.url.is_secret`."""
+
+    def __post_init__(self) -> None:
+        """Refuse a secret whose name does not say so: a URL is shown before its driver is known, and must mask it."""
+        if self.secret and not is_secret(self.name):
+            msg = (
+                f"secret option {self.name!r}: a word of its name must be password, secret, token, api_key or the like"
+            )
+            raise InvalidArgument(msg)
 
     def parse(self, text: str) -> Any:
         """The value of `text`.
@@ -79,12 +85,18 @@ class Option:
 
 def parse_duration(text: str) -> float:
     """Seconds, from `1.5` (seconds), `250ms`, `30s`, `5m`, `2h` or `1d`. Raises `ValueError`."""
-    return _with_unit(text, _DURATIONS, "a duration such as 250ms, 30s, 5m, 2h or 1d")
+    number, unit = _with_unit(text, _DURATIONS, "a duration such as 250ms, 30s, 5m, 2h or 1d")
+    return float(number) * unit
 
 
 def parse_size(text: str) -> int:
     """Bytes, from `100`, `64KiB`, `1MB`, ... Raises `ValueError`."""
-    return int(_with_unit(text, _SIZES, "a size such as 100, 64KiB or 1MB"))
+    number, unit = _with_unit(text, _SIZES, "a size such as 100, 64KiB or 1MB")
+    size = float(number) * unit if "." in number else int(number) * int(unit)
+    if size != int(size):
+        msg = "must be a whole number of bytes"
+        raise ValueError(msg)
+    return int(size)
 
 
 def seconds(value: float | timedelta, name: str, *, minimum: float = 0.0, maximum: float = LONGEST) -> float:
@@ -132,8 +144,10 @@ CORE: Final = (
     Option("invalid", "text", "raise", "What becomes of what cannot be decoded.", choices=("raise", "reject")),
     Option("max_size", "int", None, "Refuse puts (`Full`) while so many messages wait.", minimum=1),
     Option("prefetch", "int", 10, "How many messages an iteration fetches at a time.", minimum=1, maximum=10_000),
-    Option("timeout", "duration", 30.0, "Deadline of every operation but a waiting get.", minimum=0.001),
-    Option("connect_timeout", "duration", 10.0, "Deadline of a connect.", minimum=0.001),
+    Option(
+        "timeout", "duration", 30.0, "Deadline of every operation but a waiting get.", minimum=0.001, maximum=LONGEST
+    ),
+    Option("connect_timeout", "duration", 10.0, "Deadline of a connect.", minimum=0.001, maximum=LONGEST),
     Option("max_sessions", "int", 32, "Most connections of one client.", minimum=1, maximum=10_000),
 )
 """The options that every backend has."""
@@ -147,7 +161,7 @@ class Settings:
     password_file: str | None
     lease: float
     max_deliveries: int | None
-    dead: str | None
+    dead: str | None = field(repr=False)  # a URL may have a password
     require: frozenset[str]
     emulate: frozenset[str]
     codec: str
@@ -160,7 +174,7 @@ class Settings:
     max_sessions: int
 
     @classmethod
-    def read(cls, url: "URL", driver_options: Sequence[Option]) -> Self:
+    def read(cls, url: URL, driver_options: Sequence[Option]) -> Self:
         """The settings of `url`; every option is checked, the driver's too.
 
         Raises:
@@ -175,14 +189,23 @@ class Settings:
                 )
                 raise InvalidURL(msg)
         read(url, driver_options)
-        return cls(**read(url, CORE))
+        settings = cls(**read(url, CORE))
+        if settings.dead is not None and "://" in settings.dead:
+            _check_dead(url, settings.dead)
+        return settings
 
     def but(self, **changes: Any) -> Self:
         """These settings with the arguments of a call in place of the URL's options.
 
         Raises:
-            InvalidArgument: a value is of the wrong type or out of its range.
+            InvalidArgument: no option has that name, or a value is of the wrong type or out of its range.
         """
+        for name in changes:
+            if name not in _CORE_BY_NAME:
+                msg = (
+                    f"unknown option {name!r}{nearest(name, _CORE_BY_NAME)}; known: {', '.join(sorted(_CORE_BY_NAME))}"
+                )
+                raise InvalidArgument(msg)
         checked = {name: _argument(_CORE_BY_NAME[name], value) for name, value in changes.items()}
         return replace(self, **checked) if checked else self
 
@@ -191,7 +214,7 @@ class Settings:
         return frozenset(f.name for f in fields(self) if getattr(self, f.name) != _CORE_BY_NAME[f.name].default)
 
 
-def read(url: "URL", options: Iterable[Option]) -> dict[str, Any]:
+def read(url: URL, options: Iterable[Option]) -> dict[str, Any]:
     """The values of `options` in `url`, by name, defaults included.
 
     Raises:
@@ -203,7 +226,7 @@ def read(url: "URL", options: Iterable[Option]) -> dict[str, Any]:
         try:
             values[option.name] = option.default if text is None else option.parse(text)
         except ValueError as error:
-            shown = "***" if option.secret else repr(text)
+            shown = "***" if is_secret(option.name) or "://" in str(text) else repr(text)
             msg = f"{url}: option {option.name}={shown}: {error}"
             raise InvalidURL(msg) from None
     return values
@@ -232,12 +255,12 @@ _BOOLS: Final = {
 _DIGITS: Final = 18
 
 
-def _with_unit(text: str, units: Mapping[str, float], wanted: str) -> float:
+def _with_unit(text: str, units: Mapping[str, float], wanted: str) -> tuple[str, float]:
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([A-Za-z]*)", text)
     if match is None or match[2] not in units or len(match[1]) > _DIGITS:
         msg = f"must be {wanted}"
         raise ValueError(msg)
-    return float(match[1]) * units[match[2]]
+    return match[1], units[match[2]]
 
 
 def _parse_int(text: str) -> int:
@@ -273,6 +296,8 @@ def _argument(option: Option, value: Any) -> Any:
     """The value of an option that was given as an argument of a call."""
     if option.kind == "duration":
         value = seconds(value, option.name)
+    elif option.kind == "names":
+        return _names(option, value)
     elif type(value) not in _TYPES[option.kind]:
         msg = f"{option.name}={short(value)}: must be {_range(option)}"
         raise InvalidArgument(msg)
@@ -282,6 +307,28 @@ def _argument(option: Option, value: Any) -> Any:
         msg = f"{option.name}={short(value)}: {error}"
         raise InvalidArgument(msg) from None
     return value
+
+
+def _names(option: Option, value: Any) -> frozenset[str]:
+    if isinstance(value, str):
+        return _parse_names(value)
+    names = list(cast("Iterable[object]", value)) if isinstance(value, (list, tuple, set, frozenset)) else [None]
+    if not all(isinstance(name, str) for name in names):
+        msg = f"{option.name}={short(names)}: must be names, in a set, list or tuple, or in one text with commas"
+        raise InvalidArgument(msg)
+    return frozenset(map(str, names))
+
+
+def _check_dead(url: URL, dead: str) -> None:
+    """Refuse a dead-letter URL that cannot be read when the queue is made, and not at the first reject."""
+    try:
+        URL.parse(dead)
+    except InvalidURL as error:
+        why = str(error)
+    else:
+        return
+    msg = f"{url}: option dead: {why}"
+    raise InvalidURL(msg)
 
 
 def _range(option: Option) -> str:

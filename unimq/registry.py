@@ -61,31 +61,31 @@ def require_library(driver: Driver) -> None:
     """Raise `DriverMissing`, with what to install, unless the driver's client library is there. Imports nothing."""
     if driver.library is None:
         return
+    import sys  # noqa: PLC0415 - as the next
     from importlib.util import find_spec  # noqa: PLC0415 - only a backend with a library needs it
 
-    if find_spec(driver.library) is None:
+    package = driver.library.partition(".")[0]  # to look for what is in a package would import the package
+    if sys.modules.get(package) is None and find_spec(package) is None:
         msg = f"{driver.name} needs the package {driver.library!r}, which is not installed: {driver.install}"
         raise DriverMissing(msg)
 
 
 def _load(scheme: str) -> Driver:
     with _lock:
-        found = _drivers.get(scheme)
-        if found is not None:
-            return found
         entry = _found().get(scheme)
-        if entry is None:
-            known = sorted({*_entry_points, *_drivers})
-            msg = f"unknown scheme {scheme!r}{nearest(scheme, known)}; known: {', '.join(known)}"
-            raise InvalidURL(msg)
-        try:
-            loaded: Driver = entry.load()
-        except ImportError as error:
-            msg = f"the driver of {scheme}:// cannot be imported ({error}): install the package that provides it"
-            raise DriverMissing(msg) from error
-        _check(scheme, loaded)
-        _drivers[scheme] = loaded
-        return loaded
+        known = sorted({*_entry_points, *_drivers})
+    if entry is None:
+        msg = f"unknown scheme {scheme!r}{nearest(scheme, known)}; known: {', '.join(known)}"
+        raise InvalidURL(msg)
+    # Without the lock: the import takes locks of its own, and what is imported may register a driver.
+    try:
+        loaded: Driver = entry.load()
+    except ImportError as error:
+        msg = f"the driver of {scheme}:// cannot be imported ({error}): install the package that provides it"
+        raise DriverMissing(msg) from error
+    _check(scheme, loaded)
+    with _lock:
+        return _drivers.setdefault(scheme, loaded)
 
 
 def _found() -> "dict[str, EntryPoint]":

@@ -98,16 +98,22 @@ class Settler(Generic[T]):
         wanted = channel.settings.lease if duration is None else seconds(duration, "seconds")
         if letter.settled:
             self._claim(letter)  # tells why it cannot be extended any more
+
         # No claim: another thread may settle it meanwhile, and the server tells which came first.
-        if channel.keeps_lease:
-            self._with_session(letter, lambda _session, _deadline: None)
-            granted = wanted
-        else:
-            granted = self._with_session(
-                letter, lambda session, deadline: session.extend(letter._raw, wanted, deadline)
-            )
-        letter.lease_until = time.monotonic() + granted
-        return granted
+        def prolong(session: Session, deadline: float) -> float:
+            granted = wanted if channel.keeps_lease else session.extend(letter._raw, wanted, deadline)
+            letter.lease_until = time.monotonic() + granted
+            self._hold(letter, msgspec.structs.replace(letter._raw, lease_until=letter.lease_until))
+            return granted
+
+        return self._with_session(letter, prolong)
+
+    def _hold(self, letter: Letter[T], raw: Delivery) -> None:
+        """Let `raw` stand for the delivery from now on."""
+        letter._raw = raw
+        held = _link_of(letter).held
+        if raw.token in held:
+            held[raw.token] = raw
 
     def put_back(self, letter: Letter[T], target: "Channel[Any]", headers: Mapping[str, str] | None) -> None:
         """Move it to `target` as a message that was never delivered; what redrive does."""

@@ -25,7 +25,7 @@ class Shape:
     """Whether bytes are declared somewhere."""
     has_any: bool
     """Whether there is room for values of any type."""
-    foreign: tuple[Any, ...]
+    foreign: frozenset[Any]
     """The classes in it that msgspec does not know, pydantic models among them."""
 
 
@@ -45,7 +45,7 @@ def shape_of(type_: Any) -> Shape:
         has_float=not kinds.isdisjoint({mi.FloatType, mi.AnyType, mi.CustomType}),
         has_bytes=not kinds.isdisjoint({mi.BytesType, mi.ByteArrayType, mi.MemoryViewType}),
         has_any=mi.AnyType in kinds,
-        foreign=tuple(node.cls for node in nodes if isinstance(node, mi.CustomType)),
+        foreign=frozenset(node.cls for node in nodes if isinstance(node, mi.CustomType)),
     )
 
 

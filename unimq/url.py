@@ -7,24 +7,32 @@ attribute dump. Pickled, copied and compared it is whole, because child processe
 
 import os
 import re
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Any, Final, NamedTuple, NoReturn, Self
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, Final, NamedTuple, NoReturn
 from urllib.parse import quote, unquote
 
 from unimq.errors import InvalidURL
 
-__all__ = ["URL", "Host"]
+__all__ = ["URL", "Host", "Options", "is_secret"]
 
 MASK: Final = "***"
-SECRET_OPTIONS: Final = frozenset({"password", "passcode", "secret", "token", "key_password"})
-"""Options whose values are masked wherever a URL is shown."""
 FILE_TRANSPORTS: Final = frozenset({"unix", "ipc", "inproc"})
 """Transports whose path is a socket, and no queue."""
 _HOW: Final = 'special characters are written percent-encoded, see urllib.parse.quote(value, safe="")'
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9.-]*)(?:\+([a-z0-9.-]+))?\Z")
-_VARIABLE: Final = re.compile(r"\$\{([^{}]*)\}")
+_VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+# Control characters would be lines of their own on a wire of text; surrogates are not writable at all.
+_FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_SECRET: Final = re.compile(
+    r"(?:.*_)?(?:pass(?:word|wd|code|phrase)?|pwd|secret|token|credentials?|(?:api|access|auth|private)_?key)(?:_.*)?"
+)
+_quote: Final = partial(quote, safe="")
 _LAST_PORT: Final = 65535
+_PORT_RULE: Final = f"a port must be a number from 1 to {_LAST_PORT}"
+_OPTION_RULE: Final = "an option is written name=value, options are separated by '&'"
+_SCHEME_RULE: Final = "a scheme, and what follows its '+', are of a-z, 0-9, '.' and '-', as in beanstalkd+unix"
+_FORBIDDEN_RULE: Final = "a control character, or one that is no Unicode text"
 
 
 class Host(NamedTuple):
@@ -35,7 +43,7 @@ class Host(NamedTuple):
     port: int | None = None
 
     def __str__(self) -> str:
-        name = f"[{self.name}]" if ":" in self.name else quote(self.name, safe="")
+        name = f"[{quote(self.name, safe=':')}]" if ":" in self.name else _quote(self.name)
         return name if self.port is None else f"{name}:{self.port}"
 
 
@@ -50,20 +58,45 @@ class _Secret:
     def __repr__(self) -> str:
         return MASK
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Secret) and self.value == other.value
 
-    def __hash__(self) -> int:
-        return hash(self.value)
+def is_secret(option: str) -> bool:
+    """Whether the values of an option of that name are masked wherever a URL is shown.
+
+    The name decides, because a URL is shown before its driver, who knows the option, is looked for: one of its words
+    (`_` between them) is password, passcode, passphrase, secret, token, credentials, api_key or the like. Names that
+    end in `_file` tell where a secret is, and are none.
+    """
+    return _SECRET.fullmatch(option.lower()) is not None and not option.lower().endswith("_file")
+
+
+class Options(Mapping[str, str]):
+    """The options of a URL's query, decoded, in the order given, in clear. Read-only; its `repr` masks secrets."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        """Keep a copy of `values`."""
+        self._values = _Secret(dict(values))
+
+    def __getitem__(self, name: str) -> str:
+        return str(self._values.value[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values.value)
+
+    def __len__(self) -> int:
+        return len(self._values.value)
+
+    def __repr__(self) -> str:
+        return repr({name: _masked(name, value) for name, value in self.items()})
 
 
 class URL:
     """A parsed connection URL: immutable, comparable, hashable; its texts mask the secrets."""
 
-    __slots__ = ("_options", "_password", "hosts", "path", "scheme", "transport", "user")
+    __slots__ = ("_password", "hosts", "options", "path", "scheme", "transport", "user")
 
     _password: _Secret | None
-    _options: _Secret
     scheme: str
     """In lower case, without the transport."""
     transport: str | None
@@ -73,6 +106,8 @@ class URL:
     """The servers, in the order given; empty where the URL names a file."""
     path: str
     """Decoded, with its leading slash; empty when there is none."""
+    options: Options
+    """The query's options, decoded, in clear. Read-only."""
 
     def __init__(  # noqa: PLR0913 - its parts
         self,
@@ -85,19 +120,27 @@ class URL:
         path: str = "",
         options: Mapping[str, str] | None = None,
     ) -> None:
-        """Put a URL together from decoded parts; nothing is checked but what `parse` would not accept."""
-        options = dict(options or {})
+        """Put a URL together from decoded parts. An empty user is none; `password_file` is read and used up.
+
+        Raises:
+            InvalidURL: a part is not what `parse` would accept, or the file cannot be read.
+        """
+        given = dict(options or {})
+        file = given.pop("password_file", None)
+        if file is not None:
+            password = _read_password(scheme, file, password)
         values = {
             "scheme": scheme,
             "transport": transport,
-            "user": user,
+            "user": user or None,
             "_password": None if password is None else _Secret(password),
             "hosts": hosts,
             "path": path,
-            "_options": _Secret(options),
+            "options": Options(given),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
+        self._check()
 
     @classmethod
     def parse(cls, text: "str | URL | None" = None, *, environ: Mapping[str, str] | None = None) -> "URL":
@@ -114,11 +157,9 @@ class URL:
         if text is None:
             text = environ.get("UNIMQ_URL")
             if not text:
-                msg = "no URL was given and UNIMQ_URL is not set: pass a URL such as 'sqlite:///jobs.db?queue=jobs'"
-                raise InvalidURL(msg)
+                _refuse("", "none was given and UNIMQ_URL is not set: pass a URL such as sqlite:///jobs.db?queue=jobs")
         if not isinstance(text, str):
-            msg = f"url: must be a str or a unimq.URL, is {type(text).__name__}"
-            raise InvalidURL(msg)
+            _refuse("", f"it must be a str or a unimq.URL, is {type(text).__name__}")
         return _Parser(text, environ).parse()
 
     @property
@@ -127,33 +168,28 @@ class URL:
         return None if self._password is None else str(self._password.value)
 
     @property
-    def options(self) -> Mapping[str, str]:
-        """The query's options, decoded, in clear. Read-only."""
-        return MappingProxyType(self._options.value)
-
-    @property
     def file_path(self) -> str:
         """The path of a URL that names a file: `///jobs.db` is relative, `////var/jobs.db` absolute."""
         return self.path.removeprefix("/")
 
     def queue_name(self, *, path_is_queue: bool) -> str | None:
         """The queue that the URL names by `?queue=`, or by its path where `path_is_queue` and no transport uses it."""
-        name = self._options.value.get("queue")
+        name = self.options.get("queue")
         if name is None and path_is_queue and self.transport not in FILE_TRANSPORTS:
             name = self.path.removeprefix("/") or None
-        return None if name is None else str(name)
+        return name
 
     def with_host(self, host: Host) -> "URL":
         """This URL with that one host."""
         return self._but(hosts=(host,))
 
     def with_credentials(self, user: str | None, password: str | None) -> "URL":
-        """This URL with those credentials."""
+        """This URL with those credentials. Raises `InvalidURL` for control characters in them."""
         return self._but(user=user, password=password)
 
     def with_options(self, **changes: str | None) -> "URL":
-        """This URL with options set, or removed by `None`."""
-        options = {**self._options.value, **changes}
+        """This URL with options set, or removed by `None`. Raises `InvalidURL` as the constructor does."""
+        options = {**self.options, **changes}
         return self._but(options={name: value for name, value in options.items() if value is not None})
 
     def with_queue(self, name: str) -> "URL":
@@ -162,34 +198,50 @@ class URL:
 
     def reveal(self) -> str:
         """The URL with its secrets, percent-encoded where that is needed; `parse` gives an equal value."""
-        return self._text(lambda _name, value: value)
+        return self._text(lambda _name, value: _quote(value))
+
+    def _check(self) -> None:
+        ports = [host.port for host in self.hosts if host.port is not None]
+        transport = "" if self.transport is None else f"+{self.transport}"
+        wrong = {
+            _SCHEME_RULE: not _SCHEME.match(self.scheme + transport),
+            _PORT_RULE: not all(1 <= port <= _LAST_PORT for port in ports),
+            _OPTION_RULE: "" in self.options,
+            "a host is empty": not all(host.name for host in self.hosts),
+            "a path must be empty or begin with '/'": not self.path.startswith("/") and self.path != "",
+        }
+        texts = {
+            "the user": self.user or "",
+            "the password": self.password or "",
+            "a host": "".join(host.name for host in self.hosts),
+            "the path": self.path,
+            "an option's name": "".join(self.options),
+        }
+        texts |= {f"the option {name}": value for name, value in self.options.items()}
+        wrong |= {f"{what} has {_FORBIDDEN_RULE}": bool(_FORBIDDEN.search(text)) for what, text in texts.items()}
+        for why, is_so in wrong.items():
+            if is_so:
+                _refuse(self.scheme, why)
 
     def _but(self, **changes: Any) -> "URL":
-        parts: dict[str, Any] = {
-            "transport": self.transport,
-            "user": self.user,
-            "password": self.password,
-            "hosts": self.hosts,
-            "path": self.path,
-            "options": self._options.value,
-        }
-        return type(self)(self.scheme, **{**parts, **changes})
+        names = ("scheme", "transport", "user", "password", "hosts", "path", "options")
+        return type(self)(**{**{name: getattr(self, name) for name in names}, **changes})
 
     def _text(self, shown: Callable[[str, str], str]) -> str:
         login = ""
         if self.user is not None or self.password is not None:
             login = _quote(self.user or "")
             if self.password is not None:
-                login += ":" + shown("password", _quote(self.password))
+                login += ":" + shown("password", self.password)
             login += "@"
-        pairs = [f"{_quote(name)}={shown(name, _quote(value))}" for name, value in self._options.value.items()]
+        pairs = [f"{_quote(name)}={shown(name, value)}" for name, value in self.options.items()]
         return (
             f"{self.scheme}{'+' + self.transport if self.transport else ''}://{login}"
-            f"{','.join(map(str, self.hosts))}{_quote(self.path, '/')}{'?' if pairs else ''}{'&'.join(pairs)}"
+            f"{','.join(map(str, self.hosts))}{quote(self.path)}{'?' if pairs else ''}{'&'.join(pairs)}"
         )
 
     def __str__(self) -> str:
-        return self._text(lambda name, value: MASK if name in SECRET_OPTIONS else value)
+        return self._text(_masked)
 
     def __repr__(self) -> str:
         return f"URL({str(self)!r})"
@@ -204,7 +256,7 @@ class URL:
         return hash(self._key())
 
     def _key(self) -> tuple[object, ...]:
-        options = tuple(sorted(self._options.value.items()))
+        options = frozenset(self.options.items())
         return (self.scheme, self.transport, self.user, self.password, self.hosts, self.path, options)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
@@ -215,17 +267,7 @@ class URL:
         self.__setattr__(name, None)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self.reveal(),)
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
-
-def _rebuild(text: str) -> URL:
-    return _Parser(text, {}).parse()
+        return URL.parse, (self.reveal(),)
 
 
 class _Parser:
@@ -241,27 +283,26 @@ class _Parser:
         if "#" in rest or "#" in query:
             self._refuse(f"'#' begins a fragment, which a connection URL has not; {_HOW}")
         authority, slash, path = rest.partition("/")
-        login, at, servers = authority.rpartition("@")
-        if "@" in login or "@" in path.partition("?")[0]:
-            self._refuse(f"there is more than one '@', or a '/' before it; in a user or password {_HOW}")
+        login, _, servers = authority.rpartition("@")
+        # An '@' further on may be the real end of a password that has one of these: what is before it is not shown.
+        if "@" in login + path + query:
+            self._refuse(f"there is more than one '@', or a '/' or '?' before it; {_HOW}; any other '@' is written %40")
         user, colon, password = login.partition(":")
         if ":" in password:
             self._refuse(f"the password has a ':' in it; {_HOW}")
-        options = self._options(query)
-        secret = self._decode(password, "the password") if colon else None
         return URL(
             scheme,
             transport=transport,
-            user=self._decode(user, "the user") if at else None,
-            password=self._password(secret, options),
+            user=self._decode(user, "the user"),
+            password=self._decode(password, "the password") if colon else None,
             hosts=tuple(self._host(server) for server in servers.split(",")) if servers else (),
             path=self._decode(slash + path, "the path"),
-            options=options,
+            options=self._options(query),
         )
 
     def _scheme(self) -> tuple[str, str | None, str]:
-        if any(ord(character) < 0x20 or ord(character) == 0x7F for character in self.text):  # noqa: PLR2004 - ASCII
-            self._refuse(f"it has a control character; {_HOW}")
+        if _FORBIDDEN.search(self.text):
+            self._refuse(f"it has {_FORBIDDEN_RULE}")
         before, separator, rest = self.text.partition("://")
         found = _SCHEME.match(before.lower())
         if not separator or found is None:
@@ -274,43 +315,28 @@ class _Parser:
             name, equals, value = pair.partition("=")
             name = self._decode(name, "an option's name")
             if not name or not equals:
-                self._refuse("an option is written name=value, options are separated by '&'")
+                self._refuse(_OPTION_RULE)
             if name in options:
                 self._refuse(f"the option {name!r} is given twice")
             options[name] = self._decode(value, f"the option {name}")
         return options
 
-    def _password(self, password: str | None, options: dict[str, str]) -> str | None:
-        path = options.pop("password_file", None)
-        if path is None:
-            return password
-        if password is not None:
-            self._refuse("it has a password and a password_file=: give one of them")
-        try:
-            with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs 5 ms of import
-                return file.read().removesuffix("\n")
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or type(error).__name__
-        return self._refuse(f"password_file={path!r} cannot be read: {reason}")
-
     def _host(self, server: str) -> Host:
         name, port = server, ""
         if server.startswith("["):
             name, bracket, port = server[1:].partition("]")
-            if not bracket or (port and not port.startswith(":")):
-                self._refuse("an IPv6 address is written in brackets, as in [::1]:11300")
+            if not bracket or port[:1] not in ("", ":") or ":" not in self._decode(name, "a host"):
+                self._refuse("brackets are for an IPv6 address, as in [::1]:11300")
             port = port.removeprefix(":")
         elif server.count(":") == 1:
             name, _, port = server.partition(":")
         elif ":" in server:
             self._refuse("a host has more than one ':'; an IPv6 address is written in brackets, as in [::1]:11300")
         name, port = self._decode(name, "a host"), self._decode(port, "a port")
-        if not name:
-            self._refuse("a host is empty")
         if not port:
             return Host(name)
         if not (port.isascii() and port.isdigit() and len(port) < 6 and 1 <= int(port) <= _LAST_PORT):  # noqa: PLR2004
-            self._refuse(f"a port must be a number from 1 to {_LAST_PORT}; in a password {_HOW}")
+            self._refuse(f"{_PORT_RULE}; in a password {_HOW}")
         return Host(name, int(port))
 
     def _decode(self, text: str, what: str) -> str:
@@ -319,19 +345,46 @@ class _Parser:
         # A variable's value is no syntax: its '%' is a '%'. Every second piece is the name of one.
         pieces: list[str] = []
         for position, piece in enumerate(_VARIABLE.split(text)):
+            if "${" in piece:
+                self._refuse(f"{what} has a '${{' that is no variable, which is written ${{NAME}}: write %24%7B")
             decoded = self.environ.get(piece) if position % 2 else _unquote(piece)
             if decoded is None:
                 unset = f"needs the environment variable {piece!r}, which is not set"
                 self._refuse(f"{what} {unset if position % 2 else 'has escapes that are no UTF-8'}")
+            if position % 2 and _FORBIDDEN.search(decoded):
+                self._refuse(f"{what}: the environment variable {piece!r} has {_FORBIDDEN_RULE}")
             pieces.append(decoded)
         return "".join(pieces)
 
     def _refuse(self, why: str) -> NoReturn:
-        # Nothing of an unparsable text is shown but its scheme: no part of it is certainly no password.
-        scheme = self.text.partition("://")[0].lower()
-        where = f"{scheme}://{MASK}" if _SCHEME.match(scheme) and "://" in self.text else "the connection URL"
-        msg = f"{where}: {why}"
-        raise InvalidURL(msg)
+        _refuse(self.text.partition("://")[0] if "://" in self.text else "", why)
+
+
+def _refuse(scheme: str, why: str) -> NoReturn:
+    # Nothing of what cannot be used is shown but its scheme: no part of it is certainly no password.
+    where = f"{scheme.lower()}://{MASK}" if _SCHEME.match(scheme.lower()) else "the connection URL"
+    msg = f"{where}: {why}"
+    raise InvalidURL(msg)
+
+
+def _read_password(scheme: str, path: str, given: str | None) -> str:
+    if given is not None:
+        _refuse(scheme, "it has a password and a password_file=: give one of them")
+    try:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs 5 ms of import
+            return file.read().removesuffix("\n")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+    # Raised here, without a context: a UnicodeDecodeError carries all of the file.
+    return _refuse(scheme, f"password_file={path!r} cannot be read: {reason}")
+
+
+def _masked(name: str, value: str) -> str:
+    """A value as a text of the URL shows it. A URL within a URL may have a password: only its scheme is shown."""
+    if is_secret(name):
+        return MASK
+    scheme, separator, _ = value.partition("://")
+    return _quote(value) if not separator else f"{scheme.lower()}://{MASK}" if _SCHEME.match(scheme.lower()) else MASK
 
 
 def _unquote(text: str) -> str | None:
@@ -340,7 +393,3 @@ def _unquote(text: str) -> str | None:
         return unquote(text, errors="strict")
     except UnicodeDecodeError:
         return None
-
-
-def _quote(text: str, safe: str = "") -> str:
-    return quote(text, safe=safe)

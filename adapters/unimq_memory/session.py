@@ -174,16 +174,16 @@ class MemorySession:
         return None
 
     def move(self, delivery: Delivery, queue: str, message: Outgoing, deadline: float) -> str | None:
-        """Store `message` and remove `delivery`, in one step; nothing is stored when the delivery is gone."""
+        """Store `message` and remove `delivery`, in one step; nothing is stored for a lease that is lost."""
         with self._broker.lock:
             self._check_open()
-            if self._held(delivery) is None and not self._behaviour.destructive:
+            if not self._behaviour.destructive and self._held(delivery) is None:
                 raise _lost(delivery)
             store = self._broker.store(queue)
             # `max_size` is for puts: what was in the system already is never refused.
             moved = self._add(store, message)
-            self._remove(delivery)
             self._broker.wake()
+            self._remove(delivery)
         return moved
 
     def extend(self, delivery: Delivery, seconds: float, deadline: float) -> float:

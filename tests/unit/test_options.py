@@ -59,7 +59,33 @@ def test_a_secret_value_is_not_shown() -> None:
     """Not even when it is wrong."""
     with pytest.raises(InvalidURL) as caught:
         read("pass_phrase=opensesame")
-    assert "pass_phrase=***" in str(caught.value)
+    assert str(caught.value) == "x://h?pass_phrase=***: option pass_phrase=***: must be a whole number"
+
+
+def test_a_url_as_a_wrong_value_is_not_shown() -> None:
+    """It may have a password."""
+    with pytest.raises(InvalidURL) as caught:
+        read("level=x://ada:opensesame%40h")
+    assert "opensesame" not in str(caught.value)
+    assert "level=***" in str(caught.value)
+
+
+def test_a_secret_option_says_so_by_its_name() -> None:
+    """A URL is shown before its driver, who knows its options, is looked for."""
+    with pytest.raises(InvalidArgument, match="'pin': a word of its name must be password"):
+        Option("pin", "int", None, "A number.", secret=True)
+
+
+def test_a_dead_letter_url_is_checked_and_hidden() -> None:
+    """When the queue is made, not at the first reject; it may have a password."""
+    url = URL.parse("x://h").with_options(dead="y://ada:opensesame@h/dead")
+    settings = Settings.read(url, ())
+    assert settings.dead == "y://ada:opensesame@h/dead"
+    assert "opensesame" not in repr(settings) + str(url)
+    with pytest.raises(InvalidURL, match=r"^x://h\?dead=y://\*\*\*: option dead: y://\*\*\*: a port") as caught:
+        Settings.read(url.with_options(dead="y://ada:opensesame@h:0"), ())
+    assert "opensesame" not in str(caught.value)
+    assert caught.value.__context__ is None
 
 
 def test_an_unknown_option_is_named_with_the_nearest_and_all() -> None:
@@ -99,6 +125,23 @@ def test_a_call_s_arguments_take_the_place_of_options() -> None:
             settings.but(**change)
 
 
+def test_names_are_given_in_many_ways() -> None:
+    """A set, a list, or one text with commas; a text is never taken for its characters."""
+    settings = Settings.read(URL.parse("x://h"), ())
+    for names in ({"delay", "ttl"}, ["ttl", "delay"], ("ttl", "delay"), "delay, ttl"):
+        assert settings.but(require=names).require == {"delay", "ttl"}
+    for wrong in (7, [7], b"delay", {"delay": 1}):
+        with pytest.raises(InvalidArgument, match="require=.*names"):
+            settings.but(require=wrong)
+
+
+def test_an_unknown_argument_is_named_with_the_nearest_and_all() -> None:
+    """As an unknown option of a URL is."""
+    settings = Settings.read(URL.parse("x://h"), ())
+    with pytest.raises(InvalidArgument, match=r"'laese', did you mean 'lease'\?; known: codec, "):
+        settings.but(laese=5)
+
+
 @pytest.mark.parametrize(
     ("text", "value"), [("1.5", 1.5), ("250ms", 0.25), ("30s", 30), ("5m", 300), ("2h", 7200), ("1d", 86400), ("0", 0)]
 )
@@ -112,6 +155,21 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
     """With examples of what is."""
     with pytest.raises(ValueError, match="250ms"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize("name", ["timeout", "connect_timeout", "lease"])
+def test_no_duration_is_longer_than_a_century(name: str) -> None:
+    """Or a clock's arithmetic would overflow where it is used."""
+    with pytest.raises(InvalidURL, match="36500d"):
+        Settings.read(URL.parse(f"x://h?{name}=36501d"), ())
+
+
+def test_a_size_is_a_whole_number_of_bytes() -> None:
+    """Exact, however large."""
+    assert parse_size("0.5KiB") == 512
+    assert parse_size("9007199254740993") == 2**53 + 1
+    with pytest.raises(ValueError, match="whole number of bytes"):
+        parse_size("1.5")
 
 
 def test_sizes_are_read() -> None:

@@ -4,6 +4,7 @@ import importlib.metadata
 import subprocess
 import sys
 import threading
+import types
 from collections.abc import Iterator
 
 import pytest
@@ -84,6 +85,36 @@ def test_a_missing_client_library_says_what_to_install() -> None:
         unimq.Queue("mine:///jobs")
     driver.library = "json"  # type: ignore[assignment]
     unimq.Queue("mine:///jobs").close()
+
+
+def test_a_library_is_looked_for_by_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module of it would be imported by looking for it; what is imported already is there, whatever it is."""
+    driver = Driver()
+    driver.library = "no_such_library.client"  # type: ignore[assignment]
+    with pytest.raises(unimq.DriverMissing, match=r"no_such_library\.client"):
+        registry.require_library(driver)
+    monkeypatch.setitem(sys.modules, "no_such_library", types.ModuleType("no_such_library"))
+    registry.require_library(driver)
+
+
+def test_an_adapter_may_register_drivers_while_it_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is loaded outside the registry's lock; and what was registered meanwhile stays."""
+    module = types.ModuleType("an_adapter")
+    early = Driver()
+
+    def load(name: str) -> Driver:
+        assert name == "driver"
+        registry.register("mine", early)
+        return Driver()
+
+    module.__getattr__ = load  # type: ignore[method-assign]
+    monkeypatch.setitem(sys.modules, "an_adapter", module)
+    registry._entry_points["mine"] = importlib.metadata.EntryPoint("mine", "an_adapter:driver", registry.GROUP)
+    found: list[object] = []
+    thread = threading.Thread(target=lambda: found.append(registry.driver("mine")), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert found == [early]
 
 
 def test_many_threads_find_the_same_driver() -> None:

@@ -8,33 +8,36 @@ import pickle
 import re
 import string
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from unimq.errors import InvalidURL
-from unimq.url import URL, Host
+from unimq.url import MASK, URL, Host, is_secret
 
 SECRET = "hunter2-correct-horse"
 
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)
 words = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
-names = st.from_regex(r"[a-z0-9]([a-z0-9.-]{0,10}[a-z0-9])?", fullmatch=True) | st.just("::1") | st.just("fe80::1")
+names = st.from_regex(r"[a-z0-9]([a-z0-9.-]{0,10}[a-z0-9])?", fullmatch=True) | words
+names |= st.sampled_from(["::1", "fe80::1%eth0"])
 hosts = st.tuples(names, st.none() | st.integers(1, 65535)).map(lambda pair: Host(*pair))
 
 
 @st.composite
 def urls(draw: st.DrawFn) -> URL:
-    options = draw(st.dictionaries(words, texts, max_size=4))
+    options = draw(st.dictionaries(words | st.just("token"), texts, max_size=4))
     options.pop("password_file", None)
     return URL(
         draw(st.from_regex(r"[a-z][a-z0-9]{0,8}", fullmatch=True)),
         transport=draw(st.none() | st.sampled_from(["ssl", "unix", "tcp"])),
-        user=draw(st.none() | texts) if (password := draw(st.none() | texts)) is None else draw(texts),
-        password=password,
+        user=draw(st.none() | texts),
+        password=draw(st.none() | texts),
         hosts=tuple(draw(st.lists(hosts, max_size=3))),
         path=draw(st.just("") | texts.map(lambda text: "/" + text)),
         options=options,
@@ -43,8 +46,9 @@ def urls(draw: st.DrawFn) -> URL:
 
 @given(urls())
 def test_what_is_written_is_read_again(url: URL) -> None:
-    """reveal() and parse() are inverse, for every part."""
+    """reveal() and parse() are inverse, for every part; so are a pickle and its reading."""
     assert URL.parse(url.reveal(), environ={}) == url
+    assert pickle.loads(pickle.dumps(url)) == url
 
 
 @given(st.text(string.printable.strip(), min_size=12, max_size=40))
@@ -63,6 +67,64 @@ def shown_by(value: object) -> str:
     return repr([value, slots, str(value), dir(value), getattr(value, "__dict__", None)])
 
 
+PIECES = ["Zanzibar", "60417", "Xylophone", *string.punctuation, " ", "é"]
+without_variables = st.lists(st.sampled_from(PIECES), min_size=1, max_size=7).filter(
+    lambda pieces: not re.search(r"\$\{\w+\}", "".join(pieces))
+)
+
+
+@given(without_variables)
+def test_a_password_that_is_not_encoded_works_or_is_refused_unseen(pieces: list[str]) -> None:
+    """No piece of it shows, wherever its characters would have split the URL."""
+    password = "".join(pieces)
+    try:
+        url = URL.parse(f"activemq://ada:{password}@broker/jobs?lease=5s", environ={})
+    except InvalidURL as error:
+        said = everything(error)
+        assert "percent-encoded" in str(error) or "%24%7B" in str(error)
+    else:
+        said = shown_by(url) + everything(InvalidURL(f"{url}: no"))
+        assert url.password == unquote(password)
+        assert url.hosts == (Host("broker"),)
+    assert not [piece for piece in ("Zanzibar", "60417", "Xylophone") if piece in said]
+
+
+def test_an_at_sign_after_the_host_is_refused() -> None:
+    """It may be the end of a password that has a '?', whose first half would be taken for a port."""
+    for text in ("x://ada:60417?a=b@host/jobs", "x://ada:60417/a@host/jobs", "x://ada:p@60417?a=b@host/jobs"):
+        with pytest.raises(InvalidURL, match="any other '@' is written %40") as caught:
+            URL.parse(text)
+        assert "60417" not in everything(caught.value)
+    assert URL.parse("x://h/a%40b?c=d%40e").options["c"] == "d@e"
+
+
+@pytest.mark.parametrize(
+    "name", ["password", "key_password", "pass_phrase", "PASSCODE", "token", "auth_token", "client_secret", "api_key"]
+)
+def test_options_that_are_secret_by_their_name_are_masked(name: str) -> None:
+    """In the URL's texts, and where its options are shown alone."""
+    url = URL.parse(f"x://h?{name}={SECRET}&a=b")
+    assert is_secret(name)
+    assert str(url) == f"x://h?{name}=***&a=b"
+    assert repr(url.options) == repr({name: "***", "a": "b"})
+    assert url.options[name] == SECRET
+
+
+@pytest.mark.parametrize("name", ["token_file", "queue", "compass", "passive", "key", "lease"])
+def test_other_options_are_shown(name: str) -> None:
+    """A part of a word makes no secret, and the name of a file is none."""
+    assert not is_secret(name)
+    assert str(URL.parse(f"x://h?{name}=seen")) == f"x://h?{name}=seen"
+
+
+def test_a_url_within_a_url_is_masked() -> None:
+    """It may have a password: only its scheme is shown."""
+    dead = URL("activemq", user="ada", password=SECRET, hosts=(Host("h"),)).reveal()
+    url = URL.parse("x://h/jobs").with_options(dead=dead, other=f"{SECRET} ://")
+    assert str(url) == "x://h/jobs?dead=activemq://***&other=***"
+    assert URL.parse(url.reveal()).options["dead"] == dead
+
+
 def test_secrets_are_masked_wherever_a_value_is_shown(caplog: pytest.LogCaptureFixture) -> None:
     """Attribute dumps, dataclass helpers and log lines included; secret options too."""
     url = URL.parse(f"memory://ada:{SECRET}@host/jobs?token={SECRET}&lease=5s")
@@ -73,6 +135,7 @@ def test_secrets_are_masked_wherever_a_value_is_shown(caplog: pytest.LogCaptureF
 
     with caplog.at_level(logging.DEBUG):
         logging.getLogger("app").warning("connecting to %s (%r)", url, url)
+    assert SECRET not in caplog.text + shown_by(url.options)
     for shown in (shown_by(url), repr(Holder(url)), repr(dataclasses.asdict(Holder(url))), caplog.text):
         assert SECRET not in shown
         assert "lease=5s" in shown
@@ -99,6 +162,7 @@ def test_it_is_immutable() -> None:
             change()
     with pytest.raises(TypeError):
         url.options["a"] = "b"  # type: ignore[index]
+    assert len(url.options) == 0
     other = url.with_host(Host("h", 5)).with_credentials("ada", "pw").with_options(a="b", lease="5s").with_queue("q")
     assert other.reveal() == "memory://ada:pw@h:5/jobs?a=b&lease=5s&queue=q"
     assert (
@@ -150,6 +214,47 @@ def test_variables_are_filled_in_after_splitting() -> None:
     assert (url.path, url.options["queue"]) == ("/a/b?c", "pre-a/b?c-post")
     with pytest.raises(InvalidURL, match="'NOPE', which is not set"):
         URL.parse("x://${NOPE}@h", environ={})
+    assert URL.parse("x://$a:$b{c}@h", environ={}).password == "$b{c}"
+
+
+@pytest.mark.parametrize("name", ["", "A b", "A-b", "1A", "A"])
+def test_what_is_no_variable_is_refused_unseen(name: str) -> None:
+    """A `${` that is not closed, or has no name in it, would otherwise be sent as it stands."""
+    text = f"x://ada:{SECRET}${{{name}" + ("}" if name != "A" else "")
+    with pytest.raises(InvalidURL, match="write %24%7B") as caught:
+        URL.parse(f"{text}@h", environ={"A": "a"})
+    assert SECRET not in everything(caught.value)
+    assert "A" not in str(caught.value).replace("NAME", "")
+
+
+@pytest.mark.parametrize("wrong", ["\n", "\r", "\0", "\x1b", "\x7f", "\x85", "\ud800"])
+def test_control_characters_are_refused_wherever_they_come_from(wrong: str, tmp_path: Path) -> None:
+    """On a wire of text they would be lines of their own; a lone surrogate cannot be written at all."""
+    bad = f"{SECRET}{wrong}x"
+    file = tmp_path / "secret"
+    file.write_text(bad, "utf-8", errors="surrogatepass", newline="")
+    attempts: list[Callable[[], object]] = [
+        lambda: URL.parse(f"x://ada:{bad}@h"),
+        lambda: URL.parse(f"x://ada:{SECRET}{quote(wrong, errors='surrogatepass')}@h"),
+        lambda: URL.parse("x://ada:${PW}@h", environ={"PW": bad}),
+        lambda: URL.parse(f"x://ada@h?password_file={file}"),
+        lambda: URL.parse("x://h").with_credentials("ada", bad),
+        lambda: URL.parse("x://h").with_credentials(bad, None),
+        lambda: URL.parse("x://h").with_options(a=bad),
+        lambda: URL.parse("x://h").with_options(**{bad: "a"}),
+        lambda: URL.parse("x://h").with_host(Host(bad)),
+        lambda: URL("x", path=f"/{bad}"),
+    ]
+    for attempt in attempts:
+        with pytest.raises(InvalidURL) as caught:
+            attempt()
+        assert SECRET not in everything(caught.value)
+
+
+def test_a_variable_that_ends_in_a_line_end_is_named() -> None:
+    """Which is how a secret that was read from a file by a shell often looks."""
+    with pytest.raises(InvalidURL, match="the password: the environment variable 'PW' has a control character"):
+        URL.parse("x://ada:${PW}@h", environ={"PW": f"{SECRET}\n"})
 
 
 def test_the_default_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +270,45 @@ def test_a_url_is_taken_as_it_is() -> None:
     """Without parsing it again."""
     url = URL("memory", path="/${X}")
     assert URL.parse(url, environ={}) is url
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"scheme": "two words"}, "scheme"),
+        ({"scheme": "x", "transport": "a/b"}, "scheme"),
+        ({"scheme": "x", "path": "jobs"}, "begin with '/'"),
+        ({"scheme": "x", "hosts": (Host(""),)}, "a host is empty"),
+        ({"scheme": "x", "hosts": (Host("h", 0),)}, "1 to 65535"),
+        ({"scheme": "x", "hosts": (Host("h", 65536),)}, "1 to 65535"),
+        ({"scheme": "x", "options": {"": "a"}}, "name=value"),
+    ],
+)
+def test_what_could_not_be_read_again_is_not_made(parts: dict[str, Any], said: str) -> None:
+    """A URL that is put together keeps the rules of one that is read."""
+    with pytest.raises(InvalidURL, match=said):
+        URL(**parts)
+
+
+def test_an_empty_user_is_none() -> None:
+    """As in `x://:password@host`."""
+    url = URL.parse("x://:pw@h")
+    assert (url.user, url.password) == (None, "pw")
+    assert url == URL("x", user="", password="pw", hosts=(Host("h"),))
+    assert URL.parse("x://ada:@h").password == ""
+    assert URL.parse("x://ada@h").password is None
+
+
+def test_a_password_file_is_read_however_it_is_given(tmp_path: Path) -> None:
+    """By a change of options too; the file is not looked at again."""
+    file = tmp_path / "secret"
+    file.write_text(SECRET)
+    url = URL.parse("x://ada@h").with_options(password_file=str(file))
+    file.unlink()
+    assert (url.password, len(url.options)) == (SECRET, 0)
+    assert pickle.loads(pickle.dumps(url)) == URL.parse(url.reveal()) == url
+    with pytest.raises(InvalidURL, match="give one of them"):
+        url.with_options(password_file=str(file))
 
 
 def test_a_password_may_stand_in_a_file(tmp_path: Path) -> None:
@@ -194,17 +338,19 @@ MALFORMED = [
     (f"x://ada:{SECRET}@more@h", "more than one '@'"),
     (f"x://ada:{SECRET}/1@h", "more than one '@'|'/'"),
     (f"x://ada:{SECRET}:1@h", "':'"),
-    (f"x://ada:{SECRET}?1@h", "name=value"),
+    (f"x://ada:{SECRET}?1@h", r"'\?' before it"),
     (f"x://ada:{SECRET}%zz@h", "percent-encoded|no escape"),
     (f"x://ada:{SECRET}%ff@h", "no UTF-8"),
     (f"x://ada:{SECRET}\n@h", "control character"),
     (f"x://ada:{SECRET}@", "host|"),
+    (f"x://ada:{SECRET}/jobs", "1 to 65535; in a password"),
     (f"x://ada:{SECRET}@h:port", "number from 1 to 65535"),
     (f"x://ada:{SECRET}@h:0", "number from 1 to 65535"),
     (f"x://ada:{SECRET}@h:65536", "number from 1 to 65535"),
     (f"x://ada:{SECRET}@h:1:2", "brackets"),
     (f"x://ada:{SECRET}@[::1", "brackets"),
     (f"x://ada:{SECRET}@[::1]x", "brackets"),
+    (f"x://ada:{SECRET}@[host]:1", "brackets"),
     (f"x://ada:{SECRET}@h1,,h2", "host is empty"),
     (f"x://ada:{SECRET}@h?a=1&a=2", "given twice"),
     (f"x://ada:{SECRET}@h?alone", "name=value"),
@@ -238,11 +384,13 @@ def test_what_is_malformed_is_explained_and_not_shown(text: str, said: str) -> N
         assert url.hosts == ()
 
 
-@given(st.text(max_size=60) | st.text("x:/@?#[]%=&,.+$" + "{}ab1", max_size=40))
+@given(st.text(st.characters(), max_size=60) | st.text("x:/@?#[]%=&,.+$" + "{}ab1", max_size=40))
 def test_any_text_is_a_url_or_refused(text: str) -> None:
-    """Nothing else is raised."""
+    """Nothing else is raised, and what is a URL can be written and read again."""
     with contextlib.suppress(InvalidURL):
-        URL.parse(text, environ={})
+        url = URL.parse(text, environ={})
+        assert URL.parse(url.reveal(), environ={}) == url
+        assert MASK in repr(url) or not url.password
 
 
 def test_what_is_no_text_is_refused() -> None:

@@ -167,6 +167,19 @@ class AsyncQueue(Generic[T]):
         messages = [sender.build(body, headers, priority, delay, at, ttl) for body in bodies]
         return await self.run(sender.send_many, messages, key, self._channel.deadline(timeout_seconds(timeout)))
 
+    def encode(  # noqa: PLR0913
+        self,
+        body: T,
+        *,
+        headers: Mapping[str, str] | None = None,
+        priority: int | None = None,
+        delay: float | timedelta = 0,
+        at: datetime | None = None,
+        ttl: float | timedelta | None = None,
+        id: str | None = None,  # noqa: A002
+    ) -> Outgoing:
+        return self._channel.sender.build(body, headers, priority, delay, at, ttl, id)
+
     async def get(self, timeout: float | timedelta | None = None) -> AsyncMessage[T]:
         return (await self._get(1, timeout))[0]
 

@@ -62,7 +62,8 @@ class Batcher(Generic[T, R]):
             with self._lock:
                 batch = [self._pending.popleft() for _ in range(len(self._pending))]
                 self._running = False
-            _resolve([(future, error) for _, future in batch])
+            failed: list[tuple[asyncio.Future[R], R | BaseException]] = [(future, error) for _, future in batch]
+            _resolve(failed)
 
     def _run_batches(self) -> None:
         while True:

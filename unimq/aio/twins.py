@@ -14,7 +14,7 @@ def twin_of(twin: type[Any]) -> Callable[[C], C]:
     def document(cls: C) -> C:
         cls.__doc__ = cls.__doc__ or twin.__doc__
         for name, member in vars(cls).items():
-            original = getattr(twin, name, None)
+            original = getattr(twin, "__iter__" if name == "__aiter__" else name, None)
             if original is not None and getattr(member, "__doc__", "") is None:
                 member.__doc__ = original.__doc__
         return cls

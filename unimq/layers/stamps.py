@@ -41,7 +41,7 @@ class Stamps:
         stamps = cls(
             id="id" not in capabilities.keeps,
             ttl=capabilities.ttl.level == "layered",
-            count=capabilities.delivery_count.level == "layered",
+            count=capabilities.delivery_count.level == "layered" and capabilities.counts is not None,
             enqueued="enqueued_at" not in capabilities.keeps,
             priority="priority" not in capabilities.keeps and bool(capabilities.priority),
             names_all=names_all,

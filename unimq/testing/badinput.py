@@ -10,12 +10,12 @@ import pytest
 
 from unimq.aio import AsyncClient, AsyncQueue
 from unimq.client import Client
-from unimq.errors import InvalidArgument, InvalidMessage, InvalidName, InvalidURL
+from unimq.errors import Empty, InvalidArgument, InvalidMessage, InvalidName, InvalidURL
 from unimq.hooks import ConnectionEvent, Hooks
 from unimq.queue import Queue
 from unimq.testing.cases import Cases
 from unimq.testing.gates import needs
-from unimq.testing.lab import PATIENCE, Lab
+from unimq.testing.lab import PATIENCE, QUIET, Lab
 
 __all__ = ["BadInput"]
 
@@ -45,7 +45,7 @@ _PUT: Final[dict[str, list[Any]]] = {
     ],
     "priority": [-1, 10, 4.0, True, "9", math.nan, 10**30],
     "delay": [*_NO_SECONDS, 1e12],
-    "at": [_NAIVE, 0, "2030-01-01", datetime.max.replace(tzinfo=None)],
+    "at": [_NAIVE, 0, "2030-01-01", []],
     "ttl": [*_NO_SECONDS, 0, 1e12],
     "id": _NO_TEXT,
     "reply_to": _NO_TEXT,
@@ -109,7 +109,10 @@ class BadInput(Cases):
         events: list[ConnectionEvent] = []
         queue = lab.queue(hooks=Hooks(connection=events.append))
         shows = "header" if argument == "headers" else argument
-        put: Any = lambda value: queue.put("x", **{argument: value})  # noqa: E731 - as the tables below
+
+        async def put(value: Any) -> None:
+            await queue.put("x", **{argument: value})
+
         assert await lab.mistakes(put, _PUT[argument], InvalidArgument, shows=shows) == []
         assert events == []
         await lab.nothing(queue)
@@ -148,8 +151,8 @@ class BadInput(Cases):
         client = lab.client()
         makers: list[Any] = [lab.queue, lab.client if argument == "require" else partial(client.queue, lab.name)]
         for make in makers:
-            made: Any = lambda value, make=make: make(**{argument: value})  # noqa: E731
-            assert await lab.mistakes(made, _MADE[argument], InvalidArgument, shows=argument) == []
+            use = _with(make, argument)
+            assert await lab.mistakes(use, _MADE[argument], InvalidArgument, shows=argument) == []
 
     @pytest.mark.parametrize("name", _NAMES, ids=lambda name: repr(name)[:20])
     async def test_a_name_that_cannot_be(self, lab: Lab, name: Any) -> None:
@@ -195,19 +198,27 @@ class BadInput(Cases):
         await foreign.put_many([b"1", b"\xff", b"2"])
         seen: list[Any] = []
         rounds = 0
-        while len(seen) < 2 and rounds < 20:
+        while rounds < 20:
             rounds += 1
-            message = await queue.get(timeout=PATIENCE)
+            try:
+                message = await queue.get(timeout=PATIENCE if len(seen) < 2 else QUIET)
+            except Empty:
+                break
             try:
                 seen.append(message.body)
             except InvalidMessage:
-                if limited or lab.capabilities.nack_place == "tail":
+                if limited or (lab.capabilities.nack_place == "tail" and len(seen) < 2):
                     await message.nack()
                 else:
                     await message.ack()
             else:
                 await message.ack()
         assert sorted(seen) == [1, 2]
-        if limited and rounds > 2:
+        if limited:
             while (await queue.dead.get(timeout=PATIENCE)).raw != b"\xff":
                 pass
+
+
+def _with(make: Callable[..., Any], argument: str) -> Callable[[Any], Any]:
+    """Call `make` with a value for `argument`."""
+    return lambda value: make(**{argument: value})

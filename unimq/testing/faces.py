@@ -6,7 +6,7 @@ moment it is awaited, and never suspends: so the synchronous run really blocks i
 """
 
 import inspect
-from collections.abc import AsyncIterator, Coroutine, Generator
+from collections.abc import AsyncIterator, Coroutine, Generator, Iterable
 from typing import Any, Final, Self, TypeVar, cast
 
 from unimq.aio import AsyncClient, AsyncDeadLetterQueue, AsyncMessage, AsyncQueue
@@ -35,16 +35,14 @@ class Shaped:
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._target, name)
         twin = getattr(_TWINS[type(self._target)], name, None)
-        if inspect.isasyncgenfunction(twin):
-            return lambda *args, **kwargs: _iterated(value(*args, **kwargs))
         if inspect.iscoroutinefunction(twin):
             return _awaited(value)
-        if inspect.isfunction(twin):
-            return lambda *args, **kwargs: shaped(value(*plain(args), **kwargs))
+        if inspect.isfunction(twin):  # asynchronous generators are among them
+            return _called(value)
         return shaped(value)
 
     def __aiter__(self) -> AsyncIterator[Any]:
-        return _iterated(iter(self._target))
+        return _iterated(self._target.__iter__())
 
     async def __aenter__(self) -> Self:
         self._target.__enter__()
@@ -64,8 +62,10 @@ def shaped(value: Any) -> Any:
     """`value`, and the items of a list, in the shape of their async twins where they have any."""
     if type(value) in _TWINS:
         return Shaped(value)
+    if isinstance(value, Generator):
+        return _iterated(cast("Generator[Any, None, None]", value))
     if type(value) is list:
-        return [shaped(item) for item in cast("list[Any]", value)]
+        return list(map(shaped, cast("Iterable[Any]", value)))
     return value
 
 
@@ -91,6 +91,13 @@ def drive(case: Coroutine[Any, Any, R]) -> R:
 
 def _awaited(method: Any) -> Any:
     async def call(*args: Any, **kwargs: Any) -> Any:
+        return shaped(method(*plain(args), **kwargs))
+
+    return call
+
+
+def _called(method: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
         return shaped(method(*plain(args), **kwargs))
 
     return call

@@ -14,8 +14,8 @@ class TestMine(QueueConformance):
 
 import contextlib
 import time
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Generator
+from typing import Any, Final, Protocol
 
 import pytest
 
@@ -35,7 +35,7 @@ from unimq.url import URL, Host
 
 __all__ = ["Faults", "Server"]
 
-_AWAY = (ConnectError, ConnectionLost, Timeout)
+_AWAY: Final[tuple[type[UnimqError], ...]] = (ConnectError, ConnectionLost, Timeout)
 _NOBODY = Host("127.0.0.1", 1)
 """Where nobody listens."""
 
@@ -68,12 +68,11 @@ class Faults(Cases):
         await queue.ping()
         with _put_right(server):
             server.kill()
-            for _ in range(2):
-                start = time.monotonic()
-                with pytest.raises(_AWAY) as caught:
-                    await queue.put("x", timeout=1)
-                assert time.monotonic() - start < 1 + PATIENCE / 4
-                assert caught.value.retryable
+            start = time.monotonic()
+            with pytest.raises(_AWAY) as caught:
+                await queue.put("x", timeout=1)
+            assert time.monotonic() - start < 1 + PATIENCE / 4
+            assert caught.value.retryable
         if not caught.value.in_doubt:
             await lab.nothing(queue)
 
@@ -129,7 +128,7 @@ class Faults(Cases):
     @needs("confirmed", "at-least-once", survives_server_restart="yes")
     async def test_nothing_is_lost_under_load(self, lab: Lab, server: Server) -> None:
         """Producers and consumers go on while the server is killed and restarted; what was confirmed is received."""
-        queue = lab.queue(**({"lease": 2.0} if lab.capabilities.lease else {}))
+        queue = lab.queue(lease=2.0) if lab.capabilities.lease else lab.queue()
         stored: set[int] = set()
         found: set[int] = set()
         ends = time.monotonic() + 3.0
@@ -187,7 +186,7 @@ class Faults(Cases):
     @needs("at-least-once")
     async def test_what_was_in_hand_at_a_cut_can_be_had(self, lab: Lab, server: Server) -> None:
         """Either the ack still works, or it raises `LeaseLost` and the message is delivered again."""
-        queue = lab.queue(**({"lease": 1.0} if lab.capabilities.lease else {}))
+        queue = lab.queue(lease=1.0) if lab.capabilities.lease else lab.queue()
         await queue.put("x")
         message = await lab.receive(queue)
         server.cut()
@@ -217,7 +216,7 @@ class Faults(Cases):
                 async with await lab.receive(queue) as message:
                     seen = message.body
 
-    async def test_nobody_there_is_told_in_time(self, lab: Lab, server: Server) -> None:
+    async def test_nobody_there_is_told_in_time(self, lab: Lab) -> None:
         """A wrong port is a `ConnectError`, for a put, a get and a ping, within the connect's deadline."""
         if not lab.url.hosts:
             pytest.skip("the URL has no host")
@@ -226,13 +225,13 @@ class Faults(Cases):
             queue = lab.queue(options={"connect_timeout": "500ms"})
             for use in (lambda: queue.put("x"), lambda: queue.get(timeout=0.3), queue.ping):
                 start = time.monotonic()
-                with pytest.raises(ConnectError, match="127.0.0.1:1"):
+                with pytest.raises(ConnectError, match=r"127\.0\.0\.1:1"):
                     await use()
                 assert time.monotonic() - start < PATIENCE / 2
         finally:
             lab.url = previous
 
-    async def test_the_second_host_is_used_when_the_first_is_dead(self, lab: Lab, server: Server) -> None:
+    async def test_the_second_host_is_used_when_the_first_is_dead(self, lab: Lab) -> None:
         """Puts and gets succeed, the same queue being on the host that lives."""
         if len(lab.url.hosts) != 1:
             pytest.skip("the URL has not one host")
@@ -245,7 +244,7 @@ class Faults(Cases):
         finally:
             lab.url = previous
 
-    async def test_a_wrong_password_is_told(self, lab: Lab, server: Server) -> None:
+    async def test_a_wrong_password_is_told(self, lab: Lab) -> None:
         """`AuthenticationFailed`, without the password."""
         if lab.url.password is None:
             pytest.skip("the URL has no password")
@@ -259,7 +258,7 @@ class Faults(Cases):
 
 
 @contextlib.contextmanager
-def _put_right(server: Server) -> Iterator[None]:
+def _put_right(server: Server) -> Generator[None]:
     """Leave the server as it was, whatever the case came to."""
     try:
         yield

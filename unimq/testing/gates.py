@@ -26,8 +26,8 @@ class Gate:
     """Requirements, in the vocabulary of `require=`, that must hold."""
     unless: tuple[str, ...] = ()
     """Requirements that must not hold."""
-    promises: dict[str, tuple[Any, ...]] = field(default_factory=dict[str, tuple[Any, ...]])
-    """Fields of `Capabilities` with the values that are wanted."""
+    promises: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Fields of `Capabilities` with the value that is wanted, or a tuple of those that will do."""
 
     def reason_against(self, capabilities: Capabilities) -> str | None:
         """Why the case does not apply, or `None` when it does."""
@@ -40,7 +40,7 @@ class Gate:
                 return f"{requirement} holds here"
         for name, wanted in self.promises.items():
             value = getattr(capabilities, name)
-            if value not in wanted:
+            if value not in (wanted if isinstance(wanted, tuple) else (wanted,)):
                 return f"{name} is {value!r} here"
         return None
 
@@ -49,8 +49,7 @@ def needs(*requirements: str, **promises: Any) -> Callable[[F], F]:
     """The case is for backends that meet `requirements`, and whose `Capabilities` fields have one of the values."""
 
     def mark(case: F) -> F:
-        wanted = {name: value if isinstance(value, tuple) else (value,) for name, value in promises.items()}
-        setattr(case, _GATE, Gate(needs=requirements, promises=wanted, unless=gate_of(case).unless))
+        setattr(case, _GATE, Gate(needs=requirements, promises=promises, unless=gate_of(case).unless))
         return case
 
     return mark
@@ -71,7 +70,8 @@ def only(face: Face) -> Callable[[F], F]:
     """The case makes sense on one face."""
 
     def mark(case: F) -> F:
-        return pytest.mark.parametrize("lab", [face], indirect=True)(case)
+        marked: F = pytest.mark.parametrize("lab", [face], indirect=True)(case)
+        return marked
 
     return mark
 

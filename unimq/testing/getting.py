@@ -4,6 +4,7 @@ import contextlib
 import sys
 import time
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from unimq.errors import Empty
 from unimq.testing import processes
 from unimq.testing.cases import Cases
 from unimq.testing.gates import needs, only
-from unimq.testing.lab import PATIENCE, Lab, Running, best_of
+from unimq.testing.lab import PATIENCE, Lab, Running, best_of, closing
 
 __all__ = ["Getting"]
 
@@ -29,7 +30,7 @@ class Getting(Cases):
         assert message.body == "x"
         await message.ack()
 
-    @pytest.mark.parametrize("timeout", [0, 0.01, 0.3])
+    @pytest.mark.parametrize("timeout", [0, 0.2])
     async def test_a_timeout_is_kept(self, lab: Lab, timeout: float) -> None:  # noqa: ASYNC109 - the case's parameter
         """`Empty` comes not before the timeout, and in the best of three no quarter of a second after it."""
         queue = lab.queue()
@@ -62,14 +63,14 @@ class Getting(Cases):
         assert best_of(latencies) < _PROMPT
 
     async def test_waiting_costs_nothing(self, lab: Lab) -> None:
-        """Half a second of waiting takes less than a fifth of it of the processor's time, in the best of three."""
+        """Waiting takes less than a fifth of its time of the processor, in the best of three."""
         queue = lab.queue()
         await queue.ping()
         shares: list[float] = []
         for _ in range(3):
             start, cpu = time.monotonic(), time.process_time()
             with pytest.raises(Empty):
-                await queue.get(timeout=0.5)
+                await queue.get(timeout=0.25)
             shares.append((time.process_time() - cpu) / (time.monotonic() - start))
         assert best_of(shares) < 0.2
 
@@ -94,8 +95,10 @@ class Getting(Cases):
         waiting = lab.start(queue.get_many(10, timeout=PATIENCE))
         await lab.sleep(0.1)
         assert not waiting.done
+        start = time.monotonic()
         await queue.put("x")
         messages = await waiting.result()
+        assert time.monotonic() - start < PATIENCE / 2
         assert [message.body for message in messages] == ["x"]
         await queue.ack(messages)
 
@@ -115,7 +118,7 @@ class Getting(Cases):
 
         async def consume() -> list[int]:
             seen: list[int] = []
-            async with contextlib.aclosing(queue.consume()) as messages:  # type: ignore[type-var]
+            async with closing(queue.consume()) as messages:
                 async for message in messages:
                     seen.append(message.body)
                     await message.ack()
@@ -211,7 +214,7 @@ class Getting(Cases):
         await other.ack()
 
 
-async def _cancelled(waiting: Running[object]) -> None:
+async def _cancelled(waiting: Running[Any]) -> None:
     waiting.cancel()
     with contextlib.suppress(BaseException):
         await waiting.result()

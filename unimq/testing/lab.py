@@ -6,8 +6,9 @@ import inspect
 import threading
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar, cast
 
@@ -20,18 +21,20 @@ from unimq.testing.faces import drive, shaped
 from unimq.testing.gates import Face
 from unimq.url import URL
 
-__all__ = ["LEASE", "PATIENCE", "Lab", "Running", "best_of", "fresh_name"]
+__all__ = ["LEASE", "PART", "PATIENCE", "Lab", "Running", "best_of", "closing", "fresh_name"]
 
 R = TypeVar("R")
 
 PATIENCE: Final = 10.0
 """Seconds to wait for what must come. Long, because a slow machine is no broken backend."""
-LEASE: Final = 0.3
+LEASE: Final = 0.2
 """Seconds: the lease in cases that let it end."""
 LONGEST_TEXT: Final = 1000
 """Characters of an error about a mistake; the mistake itself may be larger."""
-QUIET: Final = 0.1
-"""Seconds to wait for what must not come."""
+PART: Final = "part of a case"
+"""The name of the threads in which parts of a case run."""
+QUIET: Final = 0.03
+"""Seconds to wait for what must not come; the shortest get finds what is there."""
 
 
 class Running(Generic[R]):
@@ -88,6 +91,10 @@ class Lab:
         self._names.add(name)
         return cast("AsyncQueue[Any]", shaped(queue))
 
+    def keeper(self) -> AsyncQueue[Any]:
+        """A consumer of the case's queue that keeps what it gets, so that a slow machine cannot end its leases."""
+        return self.queue(lease=60.0) if self.capabilities.lease else self.queue()
+
     def client(self, *, options: Mapping[str, str] | None = None, **how: Any) -> AsyncClient:
         """A client of the face under test."""
         url = self.url.with_options(**dict(options or {}))
@@ -119,13 +126,13 @@ class Lab:
             except BaseException as error:  # noqa: BLE001 - belongs to the case
                 future.set_exception(error)
 
-        threading.Thread(target=work, name="part of a case", daemon=True).start()
+        threading.Thread(target=work, name=PART, daemon=True).start()
         return Running(future)
 
     async def sleep(self, seconds: float) -> None:
         """Let time pass."""
         if self._runner is None:
-            time.sleep(seconds)
+            time.sleep(seconds)  # noqa: ASYNC251 - the synchronous face blocks
         else:
             await asyncio.sleep(seconds)
 
@@ -215,6 +222,11 @@ class Lab:
 def fresh_name() -> str:
     """A queue name that every backend can take and nobody else uses."""
     return f"q{uuid.uuid4().hex[:16]}"
+
+
+def closing(messages: AsyncIterator[R]) -> AbstractAsyncContextManager[AsyncIterator[R]]:
+    """Close an iteration at the end of the block, where leaving it to the garbage collector would come too late."""
+    return contextlib.aclosing(cast("AsyncGenerator[R]", messages))
 
 
 def best_of(seconds: list[float]) -> float:

@@ -9,7 +9,7 @@ from unimq.errors import Closed, LeaseLost
 from unimq.hooks import ConnectionEvent, Hooks
 from unimq.testing.cases import Cases
 from unimq.testing.gates import needs
-from unimq.testing.lab import PATIENCE, Lab, best_of
+from unimq.testing.lab import PATIENCE, Lab, best_of, closing
 
 __all__ = ["Opening"]
 
@@ -44,24 +44,24 @@ class Opening(Cases):
         """A second close does nothing, on a queue that was used and on one that was not."""
         used, unused, client = lab.queue(), lab.queue(), lab.client()
         await used.put("x")
-        for closing in (used, used, unused, unused, client, client):
-            await closing.close()
+        for one in (used, used, unused, unused, client, client):
+            await one.close()
 
     async def test_what_is_closed_cannot_be_used(self, lab: Lab) -> None:
         """Every use after the close raises `Closed`, and says so of the right queue."""
         queue = lab.queue()
         await queue.put("x")
         await queue.close()
-        uses = [
+        uses: list[Any] = [
             lambda: queue.put("x"),
             lambda: queue.put_many(["x"]),
             lambda: queue.get(timeout=0),
             lambda: queue.get(timeout=1),
             lambda: queue.get_many(timeout=0),
-            lambda: queue.ping(),
-            *([lambda: queue.size()] if queue.capabilities.stats else []),
-            *([lambda: queue.peek()] if queue.capabilities.peek else []),
-            *([lambda: queue.purge()] if queue.capabilities.purge else []),
+            queue.ping,
+            *([queue.size] if queue.capabilities.stats else []),
+            *([queue.peek] if queue.capabilities.peek else []),
+            *([queue.purge] if queue.capabilities.purge else []),
         ]
         for use in uses:
             with pytest.raises(Closed, match="was closed"):
@@ -138,9 +138,7 @@ class Opening(Cases):
         """An iteration that ends early gives back what it had fetched, in its order, and not counted where it can."""
         queue = lab.queue()
         await queue.put_many(list(range(5)))
-        messages = queue.consume(prefetch=5, timeout=PATIENCE)
-        first = await anext(messages)
-        await first.ack()
-        await messages.aclose()  # type: ignore[attr-defined]
+        async with closing(queue.consume(prefetch=5, timeout=PATIENCE)) as messages:
+            await (await anext(messages)).ack()
         rest = await lab.bodies(lab.queue(), 4)
         assert (rest if lab.capabilities.order != "none" else sorted(rest)) == [1, 2, 3, 4]

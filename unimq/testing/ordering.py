@@ -15,8 +15,8 @@ from unimq.testing.lab import PATIENCE, Lab
 __all__ = ["Ordering"]
 
 _SLACK = 0.01
-_DELAY = 0.3
-_SOON = timedelta(milliseconds=300)
+_DELAY = 0.2
+_SOON = timedelta(seconds=_DELAY)
 
 
 class Ordering(Cases):
@@ -185,7 +185,7 @@ class Ordering(Cases):
         """One that is not longer is refused; one that is may be delivered for the difference."""
         queue = lab.queue()
         for ttl in (1, 2):
-            with pytest.raises(InvalidArgument, match="ttl=.*longer than the delay"):
+            with pytest.raises(InvalidArgument, match=r"ttl=.*longer than the delay"):
                 await queue.put("x", delay=2, ttl=ttl)
         await lab.nothing(queue)
         step = max(_DELAY, lab.capabilities.delay_step)

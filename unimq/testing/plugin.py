@@ -25,7 +25,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def unimq_queue(request: pytest.FixtureRequest) -> "Iterator[Queue[Any]]":
-    """An empty queue with a name of its own; deleted afterwards where the backend can."""
+    """An empty `unimq.Queue` with a name of its own, closed and removed after the test.
+
+    It is on the URL of `--unimq-url`, else on that of the ini setting `unimq_url`, else on `memory://`. Its `client`
+    makes more queues on the same connections. What is left on it, and on its dead-letter queue, is deleted or purged
+    where the backend can do that.
+    """
     import uuid  # noqa: PLC0415 - see above
 
     from unimq.client import connect  # noqa: PLC0415
@@ -34,6 +39,9 @@ def unimq_queue(request: pytest.FixtureRequest) -> "Iterator[Queue[Any]]":
     with connect(url) as client:
         queue: Queue[Any] = client.queue(f"test-{uuid.uuid4().hex}")
         yield queue
-        if queue.capabilities.delete:
-            queue.delete()
-            queue.dead.delete()
+    with connect(url) as client:  # the test may have closed the queue, or its client
+        for left in (client.queue(queue.name), client.queue(queue.name).dead):
+            if client.capabilities.delete:
+                left.delete()
+            elif client.capabilities.purge:
+                left.purge()

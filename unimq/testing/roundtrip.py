@@ -104,7 +104,7 @@ class RoundTrip(Cases):
         assert await lab.bodies(lab.queue(), 1) == [{"number": 8, "items": []}]
 
     async def test_a_large_body(self, lab: Lab) -> None:
-        """A mebibyte, or the limit where that is smaller, arrives whole; so does the limit itself where it is no more than four."""
+        """The limit, or a mebibyte where it is more than four or unknown, arrives whole."""
         limit = lab.capabilities.limits.body
         queue = lab.queue(codec="raw")
         size = _LARGE if limit is None or limit > 4 * _LARGE else limit

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from unimq.errors import AlreadySettled, InvalidArgument
+from unimq.errors import AlreadySettled, InvalidArgument, LeaseLost
 from unimq.testing import processes
 from unimq.testing.cases import Cases
 from unimq.testing.gates import needs, unless
@@ -22,8 +22,17 @@ class Settling(Cases):
         """The message does not come again, not after its lease either."""
         queue = lab.queue(lease=LEASE) if lab.capabilities.lease else lab.queue()
         await queue.put("x")
-        await (await lab.receive(queue)).ack()
-        await lab.nothing(queue, 2 * LEASE if lab.capabilities.lease else 0.1)
+        while True:
+            start = time.monotonic()
+            message = await lab.receive(queue)
+            try:
+                await message.ack()
+            except LeaseLost:
+                if time.monotonic() - start > LEASE:
+                    continue  # the machine slept: once more
+                raise
+            break
+        await lab.nothing(queue, 1.5 * LEASE if lab.capabilities.lease else 0.1)
         await queue.close()
         await lab.nothing(lab.queue())
 
@@ -254,7 +263,7 @@ class Settling(Cases):
         with processes.Child("ack", lab, **({"lease": LEASE} if lab.capabilities.lease else {})) as child:
             assert child.line() == "done"
             child.kill()
-        await lab.nothing(queue, 2 * LEASE)
+        await lab.nothing(queue, 1.5 * LEASE)
 
     @needs("confirmed", survives_process_death="yes")
     async def test_what_was_put_before_kill_9_is_there(self, lab: Lab) -> None:

@@ -1,0 +1,332 @@
+"""More wrong drivers: those that settle, lease, count, answer and tidy up wrongly. See `evil`."""
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, ClassVar, NoReturn
+
+import msgspec
+from evil import Evil, seen
+
+from unimq.driver import Delivery, Outgoing, Stats
+from unimq.errors import ServerError, UnimqError, Unsupported
+
+# Settling
+
+
+class AcksNothing(Evil):
+    caught_by = "test_an_ack_removes"
+
+    def ack(self, deliveries: Sequence[Delivery], deadline: float) -> Sequence[UnimqError | None]:
+        return [None] * len(deliveries)
+
+
+class AcksOnlyTheFirst(Evil):
+    caught_by = "test_a_batch_is_acked_whole"
+
+    def ack(self, deliveries: Sequence[Delivery], deadline: float) -> Sequence[UnimqError | None]:
+        return [*super().ack(deliveries[:1], deadline), *[None] * (len(deliveries) - 1)]
+
+
+class SwallowsErrors(Evil):
+    caught_by = "test_settling_after_the_lease_is_refused[ack]"
+
+    def ack(self, deliveries: Sequence[Delivery], deadline: float) -> Sequence[UnimqError | None]:
+        super().ack(deliveries, deadline)
+        return [None] * len(deliveries)
+
+
+class SettlesForOthers(Evil):
+    """Knows a message by its id alone, so that a stale handle settles what somebody else has."""
+
+    caught_by = "test_settling_after_the_lease_is_refused[ack]"
+
+    def ack(self, deliveries: Sequence[Delivery], deadline: float) -> Sequence[UnimqError | None]:
+        for delivery in deliveries:
+            held = self._broker.store(delivery.queue).held
+            for token in [token for token, entry in held.items() if entry.id == delivery.id]:
+                del held[token]
+        return [None] * len(deliveries)
+
+
+class MixesUpOutcomes(Evil):
+    caught_by = "test_an_ack_of_many_says_which_leases_were_lost"
+
+    def ack(self, deliveries: Sequence[Delivery], deadline: float) -> Sequence[UnimqError | None]:
+        return super().ack(deliveries, deadline)[::-1]
+
+
+class NackIsANoOp(Evil):
+    caught_by = "test_a_nack_brings_the_message_back"
+
+    def release(self, deliveries: Sequence[Delivery], delay: float, deadline: float) -> Sequence[UnimqError | None]:
+        return [None] * len(deliveries)
+
+
+class NackDrops(Evil):
+    caught_by = "test_a_nack_brings_the_message_back"
+
+    def release(self, deliveries: Sequence[Delivery], delay: float, deadline: float) -> Sequence[UnimqError | None]:
+        return super().ack(deliveries, deadline)
+
+
+class NacksToTheTail(Evil):
+    caught_by = "test_a_nacked_message_waits_where_it_is_declared"
+
+    def release(self, deliveries: Sequence[Delivery], delay: float, deadline: float) -> Sequence[UnimqError | None]:
+        for delivery in deliveries:
+            found = self._held(delivery)
+            if found is not None:
+                found[1].place = next(self._broker.numbers)
+        return super().release(deliveries, delay, deadline)
+
+
+class NacksAtOnce(Evil):
+    caught_by = "test_a_delayed_nack"
+
+    def release(self, deliveries: Sequence[Delivery], delay: float, deadline: float) -> Sequence[UnimqError | None]:
+        return super().release(deliveries, 0.0, deadline)
+
+
+class MoveDrops(Evil):
+    caught_by = "test_a_rejected_message_is_a_dead_letter"
+
+    def move(self, delivery: Delivery, queue: str, message: Outgoing, deadline: float) -> str | None:
+        super().ack([delivery], deadline)
+        return None
+
+
+class MoveCopies(Evil):
+    caught_by = "test_nothing_is_left_behind"
+
+    def move(self, delivery: Delivery, queue: str, message: Outgoing, deadline: float) -> Any:
+        return super().send(queue, [message], deadline)[0]
+
+
+class MoveKeepsTheCount(Evil):
+    caught_by = "test_redrive_brings_back"
+
+    def move(self, delivery: Delivery, queue: str, message: Outgoing, deadline: float) -> str | None:
+        kept = msgspec.structs.replace(message, delivery_count=delivery.delivery_count or 0)
+        return super().move(delivery, queue, kept, deadline)
+
+
+# Leases
+
+
+class NeverEndsALease(Evil):
+    caught_by = "test_a_lease_ends_and_the_message_comes_back"
+
+    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+        return super().receive(queues, limit, 3600.0, deadline)
+
+
+class EndsLeasesEarly(Evil):
+    caught_by = "test_a_lease_ends_and_the_message_comes_back"
+
+    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+        return super().receive(queues, limit, lease / 2, deadline)
+
+
+class ExtendsNothing(Evil):
+    caught_by = "test_an_extended_lease_lasts"
+
+    def extend(self, delivery: Delivery, seconds: float, deadline: float) -> float:
+        return seconds
+
+
+class GrantsLess(Evil):
+    caught_by = "test_an_extended_lease_lasts"
+
+    def extend(self, delivery: Delivery, seconds: float, deadline: float) -> float:
+        return super().extend(delivery, seconds / 2, deadline)
+
+
+class ForgetsAtClose(Evil):
+    caught_by = "test_an_unsettled_message_survives_the_close"
+
+    def close(self) -> None:
+        for store in self._broker.stores.values():
+            store.held.clear()
+        super().close()
+
+
+class SharesALease(Evil):
+    """The lease of the first get holds for everybody."""
+
+    caught_by = "test_each_get_has_its_own_lease"
+    first: ClassVar[float] = 0.0
+
+    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+        type(self).first = self.first or lease
+        return super().receive(queues, limit, self.first, deadline)
+
+
+# Counting
+
+
+class CountsOffByOne(Evil):
+    caught_by = "test_nacks_count"
+
+    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+        found = super().receive(queues, limit, lease, deadline)
+        return seen(found, lambda d: {"delivery_count": (d.delivery_count or 0) - 1})
+
+
+class CountsOnlyNacks(Evil):
+    caught_by = "test_ended_leases_count"
+
+    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+        return seen(super().receive(queues, limit, lease, deadline), lambda _: {"delivery_count": 1})
+
+
+class PeekCounts(Evil):
+    caught_by = "test_looking_does_not_count"
+
+    def peek(self, queue: str, limit: int, deadline: float) -> Sequence[Delivery]:
+        found = super().receive([queue], limit, 60.0, 0.0)
+        super().release(found, 0.0, deadline)
+        return found
+
+
+# Looking after it
+
+
+class PeekTakes(Evil):
+    caught_by = "test_peek_looks_and_takes_nothing"
+
+    def peek(self, queue: str, limit: int, deadline: float) -> Sequence[Delivery]:
+        return super().receive([queue], limit, 60.0, 0.0)
+
+
+class PeekShowsTheLast(Evil):
+    caught_by = "test_peek_looks_and_takes_nothing"
+
+    def peek(self, queue: str, limit: int, deadline: float) -> Sequence[Delivery]:
+        return super().peek(queue, 10_000, deadline)[-limit:]
+
+
+class PurgeLies(Evil):
+    caught_by = "test_purge_removes_what_nobody_holds"
+
+    def purge(self, queue: str, deadline: float) -> int:
+        return self._broker.store(queue).size()
+
+
+class PurgeTakesWhatIsHeld(Evil):
+    caught_by = "test_purge_removes_what_nobody_holds"
+
+    def purge(self, queue: str, deadline: float) -> int:
+        removed = super().purge(queue, deadline)
+        self._broker.store(queue).held.clear()
+        return removed
+
+
+class PurgesTheNeighbours(Evil):
+    caught_by = "test_purge_is_for_one_queue"
+
+    def purge(self, queue: str, deadline: float) -> int:
+        return [super(PurgesTheNeighbours, self).purge(name, deadline) for name in [*self._broker.stores, queue]][-1]
+
+
+class DeleteKeepsTheHeld(Evil):
+    caught_by = "test_delete_removes_everything"
+
+    def delete(self, queue: str, deadline: float) -> None:
+        super().purge(queue, deadline)
+
+
+class StatsLie(Evil):
+    caught_by = "test_stats_count_by_state"
+
+    def stats(self, queue: str, deadline: float) -> Stats:
+        honest = super().stats(queue, deadline)
+        return Stats(ready=honest.ready, delayed=honest.delayed, leased=0, oldest=honest.oldest)
+
+
+class SizeCountsTheHeld(Evil):
+    caught_by = "test_size_counts_what_waits"
+
+    def stats(self, queue: str, deadline: float) -> Stats:
+        honest = super().stats(queue, deadline)
+        return msgspec.structs.replace(honest, ready=(honest.ready or 0) + (honest.leased or 0))
+
+
+class CancelLies(Evil):
+    caught_by = "test_a_waiting_message_can_be_cancelled"
+
+    def cancel(self, queue: str, message_id: str, deadline: float) -> bool:
+        return True
+
+
+class ListsNothing(Evil):
+    caught_by = "test_queues_are_listed"
+
+    def queues(self, deadline: float) -> Sequence[str]:
+        return []
+
+
+class IgnoresMaxSize(Evil):
+    caught_by = "test_a_full_queue_takes_no_more"
+
+    def _refusal(self, store: Any, message: Outgoing) -> UnimqError | None:
+        return None
+
+
+# Claims
+
+
+class ClaimsWhatItLacks(Evil):
+    caught_by = "test_a_capability_works_or_is_refused[peek]"
+
+    def peek(self, queue: str, limit: int, deadline: float) -> NoReturn:
+        msg = "peek is not there"
+        raise Unsupported(msg)
+
+
+class RefusesWhatItClaims(Evil):
+    caught_by = "test_a_capability_works_or_is_refused[extend]"
+
+    def extend(self, delivery: Delivery, seconds: float, deadline: float) -> NoReturn:
+        msg = "not now"
+        raise ServerError(msg)
+
+
+# Hygiene
+
+
+class LeaksThreads(Evil):
+    caught_by = "test_nothing_is_left_after_close"
+
+    def ping(self, deadline: float) -> str:
+        return "evil"
+
+    def close(self) -> None:
+        threading.Thread(target=lambda: time.sleep(8), daemon=True, name="leaked").start()
+        super().close()
+
+
+class LeaksFiles(Evil):
+    caught_by = "test_nothing_is_left_after_close"
+    leaked: ClassVar[list[int]] = []
+
+    def close(self) -> None:
+        if len(self.leaked) < 50:
+            self.leaked.append(os.open(os.devnull, os.O_RDONLY))
+        super().close()
+
+
+class ShowsThePassword(Evil):
+    caught_by = "test_no_password_is_shown"
+
+    def cancel(self, queue: str, message_id: str, deadline: float) -> NoReturn:
+        msg = f"{self.url.reveal()} does not know {message_id}"
+        raise ServerError(msg)
+
+
+class AnswersNoName(Evil):
+    caught_by = "test_a_ping_is_answered"
+
+    def ping(self, deadline: float) -> str:
+        return ""

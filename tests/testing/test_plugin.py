@@ -1,0 +1,92 @@
+"""The pytest plugin, as an application meets it."""
+
+import subprocess
+import sys
+
+import pytest
+
+import unimq
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+TEST = """
+    def test_one(unimq_queue):
+        assert unimq_queue.peek() == []
+        unimq_queue.put({"n": 1})
+        unimq_queue.put("left behind")
+        with unimq_queue.get(timeout=1) as message:
+            assert message.body == {"n": 1}
+
+    def test_two(unimq_queue):
+        assert unimq_queue.size() == 0
+        unimq_queue.put("x")
+        unimq_queue.get(timeout=0).reject("no")
+        unimq_queue.close()
+"""
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester) -> pytest.Pytester:
+    """An application's tests, in a process that loads the plugin as pytest would."""
+    pytester.makeini("[pytest]\naddopts = -p unimq.testing.plugin -p no:cacheprovider")
+    return pytester
+
+
+def run(project: pytest.Pytester, *arguments: str) -> pytest.RunResult:
+    """Run them; the entry point is left aside, because it may lead to another checkout."""
+    return project.runpytest_subprocess("-p", "no:unimq", *arguments)
+
+
+def test_the_fixture_is_an_empty_queue_of_its_own(project: pytest.Pytester) -> None:
+    """What one test leaves the next does not see."""
+    project.makepyfile(TEST)
+    run(project).assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize("how", ["option", "ini"])
+def test_the_url_can_be_chosen(project: pytest.Pytester, how: str) -> None:
+    """On the command line or in the ini file; nothing is left on the backend."""
+    url = f"sqlite:///{project.path}/jobs.db"
+    project.makepyfile(TEST + "    def test_which(unimq_queue):\n        assert 'sqlite' in repr(unimq_queue)\n")
+    if how == "ini":
+        project.makeini(f"[pytest]\naddopts = -p unimq.testing.plugin\nunimq_url = {url}")
+        done = run(project)
+    else:
+        done = run(project, f"--unimq-url={url}")
+    done.assert_outcomes(passed=3)
+    with unimq.connect(url) as client:
+        assert client.queues() == []
+
+
+def test_a_profile_brings_its_refusals(project: pytest.Pytester) -> None:
+    """A test on the profile of another backend meets what that backend cannot do."""
+    project.makepyfile("""
+        def test_levels(unimq_queue):
+            assert unimq_queue.capabilities.survives_process_death == "yes"
+    """)
+    run(project, "--unimq-url=memory://?profile=sqlite").assert_outcomes(passed=1)
+
+
+def test_the_option_wins_over_the_ini_file(project: pytest.Pytester) -> None:
+    """The command line is nearer."""
+    project.makeini("[pytest]\naddopts = -p unimq.testing.plugin\nunimq_url = nobody://")
+    project.makepyfile(TEST)
+    run(project, "--unimq-url=memory://").assert_outcomes(passed=2)
+
+
+def test_the_fixture_is_listed_with_its_documentation(project: pytest.Pytester) -> None:
+    """`pytest --fixtures` shows the first line."""
+    done = run(project, "--fixtures")
+    done.stdout.fnmatch_lines(["unimq_queue*", "*An empty `unimq.Queue` with a name of its own*"])
+
+
+def test_loading_the_plugin_imports_almost_nothing() -> None:
+    """Not the queue, not an adapter, not asyncio, not Hypothesis: only pytest, which is there already."""
+    script = (
+        "import sys, pytest\n"
+        "before = set(sys.modules)\n"
+        "import unimq.testing.plugin\n"
+        "print(*sorted(set(sys.modules) - before))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=30)  # noqa: S603
+    assert done.stdout.split() == ["unimq", "unimq.testing", "unimq.testing.plugin"]
