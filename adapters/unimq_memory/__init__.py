@@ -7,14 +7,16 @@ URL
 
 Delivery
     At least once, to one consumer at a time, in the order of priority and put; a nacked message goes before its
-    equals. Everything is gone when the process ends. A forked child starts with copies of the queues as they were.
+    equals. A message that a closed queue held comes back when its lease ends. Everything is gone when the process
+    ends. A forked child starts with copies of the queues as they were, and shares nothing with its parent from then on.
 
 Limits
-    The process's memory.
+    The process's memory. Putting, getting and settling cost the same at any depth; `stats`, `size` and `cancel` take
+    time that grows with the queue. A queue exists from its first put until it is deleted.
 
 Escape hatch
-    `unimq_memory.broker(name)` is the broker itself; `unimq_memory.reset()` forgets all, for tests. A delivered
-    message's `native` is `None`.
+    `unimq_memory.broker(name)` is the broker itself, whose `clock` and `wall` a test may replace;
+    `unimq_memory.reset(name)` forgets its queues, `reset()` those of all. A delivered message's `native` is `None`.
 """
 
 from unimq_memory.broker import Broker, broker, reset

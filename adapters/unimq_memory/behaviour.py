@@ -30,7 +30,8 @@ class Behaviour:
     shows_count: bool
     to_front: bool
     """Whether a nacked message keeps its place."""
-    levels: int
+    ranks: tuple[int, ...]
+    """The level of each priority from 0 to 9; level 0 is first."""
     delay: bool
     delay_step: float
     ttl: bool
@@ -44,6 +45,7 @@ class Behaviour:
         """The rules that `capabilities` state; `settling` where the backend says more than they do."""
         destructive = capabilities.guarantee == "at-most-once"
         counts = capabilities.counts if capabilities.delivery_count.level == "native" else None
+        levels = capabilities.priority_levels if capabilities.priority.level == "native" else 1
         usual: Settling = "any-session" if destructive else _SETTLING[capabilities.lease_by]
         return cls(
             settling=settling or usual,
@@ -55,7 +57,7 @@ class Behaviour:
             counts_losses=counts == "nacks" and capabilities.crash_counted,
             shows_count=counts is not None,
             to_front=capabilities.nack_place == "front",
-            levels=capabilities.priority_levels if capabilities.priority.level == "native" else 1,
+            ranks=tuple((_PRIORITIES - 1 - priority) * levels // _PRIORITIES for priority in range(_PRIORITIES)),
             delay=capabilities.delay.level == "native",
             delay_step=capabilities.delay_step,
             ttl=capabilities.ttl.level == "native",
@@ -64,10 +66,6 @@ class Behaviour:
             enqueued_at="enqueued_at" in capabilities.keeps,
             priority="priority" in capabilities.keeps,
         )
-
-    def rank(self, priority: int) -> int:
-        """The level of a priority, 0 first."""
-        return (_PRIORITIES - 1 - priority) * self.levels // _PRIORITIES
 
     def wait(self, delay: float) -> float:
         """The delay rounded up to what the backend can tell apart."""

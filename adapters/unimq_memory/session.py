@@ -58,7 +58,7 @@ class MemorySession:
         broker, behaviour = self._broker, self._behaviour
         number = next(broker.numbers)
         enqueued_at = broker.wall() if message.enqueued_at is None else message.enqueued_at
-        rank = behaviour.rank(message.priority)
+        rank = behaviour.ranks[message.priority]
         entry = Entry(message, message.id or f"{number:x}", number, rank, enqueued_at, message.delivery_count)
         store.add(entry, broker.clock() + behaviour.wait(message.delay) if message.delay else None)
         return entry.id if behaviour.id else None

@@ -77,7 +77,7 @@ def opened(name: str) -> Opener:
     return opened
 
 
-@dataclass(frozen=True)
+@dataclass
 class Imitated:
     """A driver that declares, and whose client library is not installed."""
 

@@ -78,10 +78,8 @@ def test_a_queue_is_a_sorted_list(steps: list[Step]) -> None:
         elif model.held:
             one = model.held.pop(value % len(model.held))
             delay = 2.0 if step == "later" else 0.0
-            settled = (
-                session.ack if step == "ack" else lambda given, end, delay=delay: session.release(given, delay, end)
-            )
-            assert settled([deliveries[one[1]]], 0) == [None]
+            held = [deliveries[one[1]]]
+            assert (session.ack(held, 0) if step == "ack" else session.release(held, delay, 0)) == [None]
             model.waiting += [] if step == "ack" else [[*one[:2], now + delay, one[3], 0.0]]
         model.settle(now)
         stats = session.stats("jobs", 0)
