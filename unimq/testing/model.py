@@ -14,7 +14,7 @@ from unimq.testing.lab import PATIENCE, Lab
 
 __all__ = ["Model"]
 
-_EXAMPLES: Final = 200
+_EXAMPLES: Final = 100
 _STEPS: Final = 40
 _PHASES: Final = (Phase.generate, Phase.shrink)
 _NEVER: Final = 3600.0
