@@ -169,7 +169,7 @@ class Store:
         while leases and leases[0][0] <= now:
             token = leases[0][1]
             entry = self.held.get(token)
-            if entry is not None and entry.until is not None and entry.until > now:
+            if entry is not None and entry.token == token and entry.until is not None and entry.until > now:
                 heapq.heapreplace(leases, (entry.until, token))
                 continue
             if entry is not None:

@@ -16,6 +16,8 @@ __all__ = ["Model"]
 
 _EXAMPLES: Final = 100
 _STEPS: Final = 40
+_ALWAYS_THE_SAME: Final = False
+"""Whether each run tries the same examples; new ones find more."""
 _PHASES: Final = (Phase.generate, Phase.shrink)
 _NEVER: Final = 3600.0
 """A delay in seconds that does not end during a run."""
@@ -301,6 +303,7 @@ class Model(Cases):
             database=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
             phases=_PHASES,
+            derandomize=_ALWAYS_THE_SAME,
         )
         make: Any = lambda: Machine(lab)  # noqa: E731 - Hypothesis calls it for each example, like a class
         run_state_machine_as_test(make, settings=how)
