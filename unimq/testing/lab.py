@@ -33,7 +33,7 @@ LONGEST_TEXT: Final = 1000
 """Characters of an error about a mistake; the mistake itself may be larger."""
 PART: Final = "part of a case"
 """The name of the threads in which parts of a case run."""
-QUIET: Final = 0.03
+QUIET: Final = 0.02
 """Seconds to wait for what must not come; the shortest get finds what is there."""
 
 

@@ -14,7 +14,7 @@ from unimq.testing.lab import PATIENCE, Lab
 
 __all__ = ["Model"]
 
-_EXAMPLES: Final = 200
+_EXAMPLES: Final = 100
 _STEPS: Final = 40
 _ALWAYS_THE_SAME: Final = False
 """Whether each run tries the same examples; new ones find more."""
