@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
@@ -284,8 +285,11 @@ class TestOutbox:
 
     def test_another_database_is_refused(self, queue: "unimq.Queue[object]") -> None:
         """It could not be one transaction."""
-        with pytest.raises(unimq.InvalidArgument, match="in memory.*must be one"):
-            unimq_sqlite.put(sqlite3.connect(":memory:"), queue, "x")
+        with (
+            closing(sqlite3.connect(":memory:")) as connection,
+            pytest.raises(unimq.InvalidArgument, match="in memory.*must be one"),
+        ):
+            unimq_sqlite.put(connection, queue, "x")
 
     def test_another_backend_is_refused(self, connection: sqlite3.Connection) -> None:
         """A queue elsewhere takes no part in this transaction."""
