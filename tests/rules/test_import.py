@@ -48,5 +48,5 @@ def test_it_loads_no_client_library_and_no_asyncio() -> None:
 
 
 def test_it_is_quick() -> None:
-    """The median of seven imports is within twice the 60 ms that are promised."""
+    """The quickest of seven imports is within twice the 60 ms that are promised."""
     assert min(imported()[0] for _ in range(7)) < _ALLOWED
