@@ -17,6 +17,8 @@ from unimq.testing.gates import FACES, Face, gate_of
 from unimq.testing.lab import Lab
 
 assert evil_settling.__name__ in {kind.__module__ for kind in evil.EVIL.values()}
+_TRIES = 4
+"""A busy machine may starve a driver that spins of the very time that gives it away."""
 FAULTS = {name: kind.caught_by for name, kind in evil.EVIL.items()}
 
 
@@ -56,8 +58,12 @@ def run(case: str, face: Face, driver: type[evil.Evil]) -> None:
 @pytest.mark.usefixtures("hurried")
 def test_a_wrong_driver_is_caught(name: str, face: Face) -> None:
     """The named case fails, with an assertion or with an error that should not have been."""
-    with pytest.raises((AssertionError, UnimqError, TimeoutError, pytest.fail.Exception)):
-        run(FAULTS[name], face, evil.EVIL[name])
+    for _ in range(_TRIES):
+        try:
+            run(FAULTS[name], face, evil.EVIL[name])
+        except (AssertionError, UnimqError, TimeoutError, pytest.fail.Exception):
+            return
+    pytest.fail(f"{FAULTS[name]} did not catch {name}")
 
 
 @pytest.mark.parametrize("face", FACES)
