@@ -282,7 +282,7 @@ def _decoder(codec: str, type_: Any, read: Callable[[bytes], Any]) -> Callable[[
     def decode(raw: bytes) -> Any:
         try:
             return read(raw)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a pickle may call sys.exit
             start = f"{raw[:_START]!r}{'...' if len(raw) > _START else ''}"
             msg = f"the body ({len(raw)} bytes, {start}) is no {codec}{_with(type_)}: {_reason(error)}"
             raise InvalidMessage(msg) from error

@@ -183,8 +183,9 @@ class Settings:
         known = {option.name: option for option in (*CORE, *driver_options)}
         for name in url.options:
             if name not in known:
+                # Shown without its options: the misspelt one may be a password.
                 msg = (
-                    f"{url}: unknown option {name!r}{nearest(name, known)}; "
+                    f"{url._but(options={})}: unknown option {name!r}{nearest(name, known)}; "
                     f"known for {url.scheme}: {', '.join(sorted(known))}"
                 )
                 raise InvalidURL(msg)
@@ -340,13 +341,16 @@ def _range(option: Option) -> str:
         return what
     if option.maximum is None:
         return f"{what}, at least {low}"
+    if option.minimum is None:
+        return f"{what}, at most {high}"
     return f"{what}, {low} to {high}"
 
 
 def _shown(option: Option, value: Any) -> str:
     if option.kind != "duration" or value is None:
         return f"{value}"
-    unit = next(u for u in ("d", "h", "m", "s", "ms") if value >= _DURATIONS[u])
+    whole = (u for u in ("d", "h", "m", "s") if value and value % _DURATIONS[u] == 0)
+    unit = next(whole, "ms" if 0 < value < 1 else "s")
     return f"{value / _DURATIONS[unit]:g}{unit}"
 
 

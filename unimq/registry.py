@@ -28,7 +28,7 @@ def driver(scheme: str) -> Driver:
 
     Raises:
         InvalidURL: nobody serves that scheme; the text names the nearest and all that are known.
-        DriverMissing: its package cannot be imported.
+        DriverMissing: its package cannot be imported, or does not have what its entry point names.
     """
     found = _drivers.get(scheme)
     return found if found is not None else _load(scheme)
@@ -80,7 +80,7 @@ def _load(scheme: str) -> Driver:
     # Without the lock: the import takes locks of its own, and what is imported may register a driver.
     try:
         loaded: Driver = entry.load()
-    except ImportError as error:
+    except (ImportError, AttributeError) as error:  # the module, or the driver in it
         msg = f"the driver of {scheme}:// cannot be imported ({error}): install the package that provides it"
         raise DriverMissing(msg) from error
     _check(scheme, loaded)

@@ -311,6 +311,12 @@ def test_a_pickle_that_was_cut_off_is_invalid(body: object, data: st.DataObject)
         codec_for("pickle").decode(raw[: data.draw(st.integers(0, len(raw) - 1))])
 
 
+def test_a_pickle_that_would_end_the_process_is_invalid() -> None:
+    """`sys.exit` is no `Exception`."""
+    with pytest.raises(InvalidMessage, match="is no pickle: SystemExit"):
+        codec_for("pickle").decode(b"csys\nexit\n(tR.")
+
+
 @pytest.mark.parametrize(("codec", "raw"), [("json", b"[" * 100_000), ("msgpack", b"\x91" * 100_000)])
 def test_depth_without_end_is_invalid(codec: str, raw: bytes) -> None:
     """No depth breaks the reader."""

@@ -94,6 +94,13 @@ def test_an_unknown_option_is_named_with_the_nearest_and_all() -> None:
         Settings.read(URL.parse("x://h?coulour=red"), OWN)
 
 
+def test_a_misspelt_secret_is_not_shown() -> None:
+    """Nobody knows yet that it is one."""
+    with pytest.raises(InvalidURL, match=r"^memory://h: unknown option 'pasword', did you mean 'pass") as caught:
+        Settings.read(URL.parse("memory://h?pasword=hunter2&lease=5s"), OWN)
+    assert "hunter2" not in str(caught.value)
+
+
 def test_the_driver_s_options_are_checked_with_the_core_s() -> None:
     """Before anything is opened."""
     with pytest.raises(InvalidURL, match="level"):
@@ -209,6 +216,20 @@ def test_counts_and_timeouts_are_checked() -> None:
             count(wrong, "limit")  # type: ignore[arg-type]
     assert timeout_seconds(None) is None
     assert timeout_seconds(timedelta(milliseconds=5)) == 0.005
+
+
+@pytest.mark.parametrize(
+    ("option", "row"),
+    [
+        (Option("x", "duration", 90.0, "X.", minimum=0), "| `x` | duration, at least 0s | `90s` | X. |"),
+        (Option("x", "duration", 3661.0, "X.", maximum=7200), "| `x` | duration, at most 2h | `3661s` | X. |"),
+        (Option("x", "duration", 0.25, "X.", minimum=60, maximum=86400), "| `x` | duration, 1m to 1d | `250ms` | X. |"),
+        (Option("x", "int", 1, "X.", maximum=5), "| `x` | whole number, at most 5 | `1` | X. |"),
+    ],
+)
+def test_a_row_says_exactly_what_holds(option: Option, row: str) -> None:
+    """No range is half written, and no duration rounded."""
+    assert options.markdown_table([option]).splitlines()[-1] == row
 
 
 def test_the_table_shows_every_option() -> None:

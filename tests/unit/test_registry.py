@@ -68,9 +68,10 @@ def test_another_version_of_the_contract_is_refused(version: int, who: str) -> N
         registry.register("old", driver)
 
 
-def test_a_package_that_cannot_be_imported_is_said() -> None:
-    """Its entry point is there, its module is not."""
-    entry = importlib.metadata.EntryPoint("broken", "no_such_package:driver", registry.GROUP)
+@pytest.mark.parametrize("value", ["no_such_package:driver", "unimq_memory:no_such_driver"])
+def test_a_package_that_cannot_be_imported_is_said(value: str) -> None:
+    """Its entry point is there; its module, or the driver in it, is not."""
+    entry = importlib.metadata.EntryPoint("broken", value, registry.GROUP)
     registry._entry_points["broken"] = entry
     with pytest.raises(unimq.DriverMissing, match="install the package that provides it"):
         registry.driver("broken")
