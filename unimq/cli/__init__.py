@@ -8,10 +8,14 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line; the entry point of the script `unimq`."""
     try:
-        from unimq.cli.app import run  # noqa: PLC0415 - click may be missing
+        from unimq.cli.app import cli  # noqa: PLC0415 - click may be missing
+
+        cli.main(prog_name="unimq")  # rich is imported when there is something to draw: it may be missing too
     except ModuleNotFoundError as error:
-        if error.name not in {"click", "rich"}:
+        package = (error.name or "").partition(".")[0]
+        if package not in {"click", "rich"}:
             raise
-        sys.stderr.write(f"unimq: the command line needs the package {error.name!r}: pip install 'unimq[cli]'\n")
+        sys.stderr.write(f"unimq: the command line needs the package {package!r}: pip install 'unimq[cli]'\n")
         sys.exit(1)
-    run()
+    except KeyboardInterrupt:  # while it was starting
+        sys.exit(130)

@@ -1,46 +1,48 @@
 """stats, queues, purge and the dead letters."""
 
+import sys
 from typing import Any
 
 import click
 import msgspec
-from rich.markup import escape
 
 import unimq
-from unimq.cli.show import err, json_option, message_record, out, print_json, table, url_argument_or_variable
+from unimq import headers as reserved
+from unimq.cli.arguments import codec_option, count_option, json_option, message_queue, queue_option, url_argument
+from unimq.cli.show import body_of, known, message_record, note, print_json, print_table
 
 __all__ = ["COMMANDS"]
 
-yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+_SHORT = 60
+"""Characters of a body in a table: half a line."""
+
+yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 
 
 @click.command(epilog="Example: unimq stats 'sqlite:///jobs.db?queue=mail'")
-@url_argument_or_variable
+@url_argument
+@queue_option
 @json_option
-def stats(url: str, as_json: bool) -> None:  # noqa: FBT001
+def stats(url: str | None, *, queue: str | None, as_json: bool) -> None:
     """Count the messages of a queue by state; what the backend does not know is shown as unknown."""
-    with unimq.Queue(url) as queue:
-        figures = msgspec.to_builtins(queue.stats())
+    with unimq.Queue(url, name=queue) as counted:
+        figures = msgspec.to_builtins(counted.stats())
+        name = counted.name
     if as_json:
-        print_json({"queue": queue.name, **figures})
+        print_json({"queue": name, **figures})
         return
-    shown = table("queue", "ready", "delayed", "leased", "oldest")
-    counts = [_known(figures[name]) for name in ("ready", "delayed", "leased")]
     oldest = figures["oldest"]
-    shown.add_row(escape(queue.name), *counts, "-" if oldest is None else f"{oldest:.1f} s")
-    out().print(shown)
+    counts = [known(figures[state]) for state in ("ready", "delayed", "leased")]
+    age = "-" if oldest is None else f"{oldest:.1f} s"
+    print_table(("queue", "ready", "delayed", "leased", "oldest"), [(name, *counts, age)])
     if figures["approximate"]:
-        err().print("the backend's figures are approximate")
-
-
-def _known(figure: int | None) -> str:
-    return "unknown" if figure is None else str(figure)
+        note("the backend's figures are approximate")
 
 
 @click.command(epilog="Example: unimq queues sqlite:///jobs.db")
-@url_argument_or_variable
+@url_argument
 @json_option
-def queues(url: str, as_json: bool) -> None:  # noqa: FBT001
+def queues(url: str | None, *, as_json: bool) -> None:
     """List the queues that exist."""
     with unimq.connect(url) as client:
         names = client.queues()
@@ -52,78 +54,94 @@ def queues(url: str, as_json: bool) -> None:  # noqa: FBT001
 
 
 @click.command(epilog="Example: unimq purge 'sqlite:///jobs.db?queue=mail' --yes")
-@url_argument_or_variable
+@url_argument
+@queue_option
 @yes_option
 @json_option
-def purge(url: str, yes: bool, as_json: bool) -> None:  # noqa: FBT001
-    """Remove the messages that nobody holds."""
-    with unimq.Queue(url) as queue:
-        _purge(queue, yes=yes, as_json=as_json)
+def purge(url: str | None, *, queue: str | None, yes: bool, as_json: bool) -> None:
+    """Remove the messages that nobody holds. It asks on a terminal; elsewhere it wants --yes."""
+    with unimq.Queue(url, name=queue) as emptied:
+        _purge(emptied, yes=yes, as_json=as_json)
 
 
 def _purge(queue: "unimq.Queue[Any]", *, yes: bool, as_json: bool) -> None:
-    if not yes:
-        click.confirm(f"Remove all waiting messages of {queue.name}?", abort=True, err=True)
+    if not yes and not _confirmed(queue):
+        note("nothing was removed")
+        raise click.exceptions.Exit(1)
     removed = queue.purge()
-    print_json({"purged": removed}) if as_json else click.echo(f"{removed} messages removed from {queue.name}")
+    print_json({"purged": removed, "queue": queue.name}) if as_json else click.echo(
+        f"{removed} messages removed from {queue.name}"
+    )
+
+
+def _confirmed(queue: "unimq.Queue[Any]") -> bool:
+    if not sys.stdin.isatty():
+        msg = f"this removes the messages of {queue.name}, and there is no terminal to ask on: add --yes"
+        raise click.UsageError(msg)
+    if not queue.capabilities.purge:
+        return True  # it will be refused: there is nothing to ask for
+    waiting = f"{queue.size()} waiting messages" if queue.capabilities.stats else "all waiting messages"
+    return click.confirm(f"Remove {waiting} of {queue.name} on {queue.client.where}?", err=True)
 
 
 @click.group()
 def dead() -> None:
-    """Look at dead letters, put them back, or remove them. URL names the queue they come from."""
+    """Look at dead letters, put them back, or remove them. URL and --queue name the queue they come from."""
 
 
 @dead.command("list", epilog="Example: unimq dead list 'sqlite:///jobs.db?queue=mail'")
-@url_argument_or_variable
-@click.option("--count", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many at most.")
+@url_argument
+@count_option(20)
+@queue_option
+@codec_option
 @json_option
-def list_(url: str, count: int, as_json: bool) -> None:  # noqa: FBT001
+def list_(url: str | None, count: int, *, queue: str | None, codec: str | None, as_json: bool) -> None:
     """Show dead letters and why they were given up."""
-    with unimq.Queue(url) as queue:
-        letters = queue.dead.peek(count)
-        if as_json:
-            for letter in letters:
-                print_json(message_record(letter, _body(letter)))
-            return
-        shown = table("id", "deliveries", "reason", "body")
-        for letter in letters:
-            told = letter.headers
-            body = repr(_body(letter))
-            shown.add_row(
-                escape(letter.id or "-"),
-                told.get("unimq-dead-deliveries", "unknown"),
-                escape(told.get("unimq-dead-reason", "unknown")),
-                escape(body if len(body) <= 60 else f"{body[:57]}..."),  # noqa: PLR2004 - half a line
-            )
-        out().print(shown) if letters else err().print(f"no dead letters in {queue.dead.name}")
+    with message_queue(url, queue, codec) as parent:
+        letters = parent.dead.peek(count)
+        name = parent.dead.name
+        rows = [message_record(letter) if as_json else _row(letter) for letter in letters]
+    if as_json:
+        for row in rows:
+            print_json(row)
+    elif rows:
+        print_table(("id", "deliveries", "reason", "body"), rows)
+    else:
+        note(f"no dead letters in {name}")
 
 
-def _body(letter: "unimq.Message[Any]") -> Any:
-    try:
-        return letter.body
-    except unimq.InvalidMessage:
-        return letter.raw
+def _row(letter: "unimq.Message[Any]") -> tuple[str, ...]:
+    told = letter.headers
+    body = repr(body_of(letter))
+    return (
+        letter.id or "-",
+        known(told.get(reserved.DEAD_DELIVERIES)),
+        known(told.get(reserved.DEAD_REASON)),
+        body if len(body) <= _SHORT else f"{body[: _SHORT - 3]}...",
+    )
 
 
 @dead.command(epilog="Example: unimq dead redrive 'sqlite:///jobs.db?queue=mail' --limit 10")
-@url_argument_or_variable
+@url_argument
 @click.option("--limit", type=click.IntRange(1), help="How many at most; all by default.")
+@queue_option
 @json_option
-def redrive(url: str, limit: int | None, as_json: bool) -> None:  # noqa: FBT001
+def redrive(url: str | None, limit: int | None, *, queue: str | None, as_json: bool) -> None:
     """Put dead letters back where they came from, as if never delivered."""
-    with unimq.Queue(url) as queue:
-        moved = queue.dead.redrive(limit)
+    with unimq.Queue(url, name=queue) as parent:
+        moved = parent.dead.redrive(limit)
     print_json({"redriven": moved}) if as_json else click.echo(f"{moved} messages put back")
 
 
 @dead.command("purge", epilog="Example: unimq dead purge 'sqlite:///jobs.db?queue=mail' --yes")
-@url_argument_or_variable
+@url_argument
+@queue_option
 @yes_option
 @json_option
-def purge_dead(url: str, yes: bool, as_json: bool) -> None:  # noqa: FBT001
-    """Remove the dead letters."""
-    with unimq.Queue(url) as queue:
-        _purge(queue.dead, yes=yes, as_json=as_json)
+def purge_dead(url: str | None, *, queue: str | None, yes: bool, as_json: bool) -> None:
+    """Remove the dead letters. It asks on a terminal; elsewhere it wants --yes."""
+    with unimq.Queue(url, name=queue) as parent:
+        _purge(parent.dead, yes=yes, as_json=as_json)
 
 
 COMMANDS = (stats, queues, purge, dead)

@@ -1,56 +1,99 @@
-"""The group of commands, and what all of them share: exit codes, and errors without tracebacks."""
+"""The group of commands, and what all of them share: exit codes, masked mistakes, and errors without tracebacks."""
 
+import io
 import os
+import re
 import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import click
 
 import unimq
-from unimq.cli import administer, bench, inspect, messages
-from unimq.cli.show import EMPTY, FAILED, INTERRUPTED, USAGE, explain
+from unimq.cli import administer, bench, check, declared, put, take
+from unimq.cli.show import explain
 
-__all__ = ["cli", "run"]
+__all__ = ["cli"]
+
+FAILED: Final = 1
+USAGE: Final = 2
+EMPTY: Final = 3
+INTERRUPTED: Final = 130
+
+_YOURS: Final = (unimq.InvalidURL, unimq.InvalidArgument, unimq.Unsupported, unimq.TooLarge)
+_A_URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://).+", re.DOTALL)
+
+
+class Commands(click.Group):
+    """The group `unimq`: it ends with the exit codes that its help names."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run it with the arguments of the process, or with `args`, and exit."""
+        _take_any_text()
+        given = (args[0] if args else extra.get("args")) or sys.argv[1:]
+        sys.exit(_outcome(lambda: super(Commands, self).main(*args, **{**extra, "standalone_mode": False}), given))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. A reader that has seen enough is no failure, and click would make it one."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # The interpreter must not complain at its end either about what it cannot flush.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return None
+
+
+def _take_any_text() -> None:
+    """A body may have characters that the encoding of standard output has not."""
+    output: Any = sys.stdout
+    if isinstance(output, io.TextIOWrapper):
+        output.reconfigure(errors="backslashreplace")
+
+
+def _outcome(command: Callable[[], Any], arguments: Sequence[str]) -> int:
+    """The exit code of `command`; what went wrong is said on standard error."""
+    try:
+        code = command()
+    except click.ClickException as error:
+        shown = io.StringIO()
+        error.show(file=shown)
+        click.echo(_masked(shown.getvalue(), arguments), err=True, nl=False)
+        return USAGE
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except (unimq.UnimqError, OSError) as error:
+        explain(error)
+        if isinstance(error, unimq.Empty):
+            return EMPTY
+        return USAGE if isinstance(error, _YOURS) else FAILED
+    return code if isinstance(code, int) else 0
+
+
+def _masked(text: str, arguments: Sequence[str]) -> str:
+    """What click says of an argument that is in the wrong place: if that is a URL, nothing of it but its scheme."""
+    for found in filter(None, map(_A_URL.search, arguments)):
+        for written in (found[0], repr(found[0])[1:-1]):
+            text = text.replace(written, f"{found[1]}***")
+    return text
 
 
 @click.group(
+    cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 done, 1 the server or the network failed, 2 a wrong URL or argument, 3 the queue was empty.",
+    epilog="Exit codes: 0 done, 1 the server or the way there failed, 2 a wrong URL, option or argument, 3 nothing to "
+    "get or to peek at, 130 interrupted. UNIMQ_DEBUG=1 adds the traceback to an error.",
 )
 @click.version_option(unimq.__version__, prog_name="unimq", message="%(prog)s %(version)s")
 def cli() -> None:
     """Put, get and look after messages on any backend that unimq knows.
 
-    A URL names backend and queue, such as sqlite:///jobs.db?queue=mail. Commands that need nothing but a URL take it
-    from UNIMQ_URL when it is left out. Passwords are masked in everything that is shown.
+    A URL names backend and queue, such as 'sqlite:///jobs.db?queue=mail'; quote it for the shell. Every command takes
+    its (first) URL from the environment variable UNIMQ_URL when it is left out. Passwords are masked in everything
+    that is shown. Data goes to standard output, everything else to standard error.
     """
 
 
-for _command in (*messages.COMMANDS, *administer.COMMANDS, *inspect.COMMANDS, *bench.COMMANDS):
+for _command in (*put.COMMANDS, *take.COMMANDS, *administer.COMMANDS, *declared.COMMANDS, *check.COMMANDS):
     cli.add_command(_command)
-
-
-def run() -> None:
-    """Run it with the arguments of the process, and exit."""
-    try:
-        code = cli.main(prog_name="unimq", standalone_mode=False)
-    except click.exceptions.Exit as error:
-        code = error.exit_code
-    except click.ClickException as error:
-        error.show()
-        code = USAGE
-    except (click.Abort, KeyboardInterrupt):
-        code = INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; the interpreter must not complain about it at its end either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    except unimq.Empty as error:
-        explain(error)
-        code = EMPTY
-    except (unimq.InvalidURL, unimq.InvalidArgument, unimq.Unsupported, unimq.TooLarge) as error:
-        explain(error)
-        code = USAGE
-    except (unimq.UnimqError, OSError) as error:
-        explain(error)
-        code = FAILED
-    sys.exit(code if isinstance(code, int) else 0)
+for _command in bench.COMMANDS:
+    cli.add_command(_command)

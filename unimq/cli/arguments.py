@@ -1,0 +1,80 @@
+"""What several commands take in the same way: the URL, the queue, the codec, durations, and `--json`."""
+
+import os
+import re
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import click
+
+import unimq
+from unimq.options import parse_duration
+
+__all__ = [
+    "codec_option",
+    "count_option",
+    "duration",
+    "json_option",
+    "looks_like_url",
+    "message_queue",
+    "queue_option",
+    "url_argument",
+    "url_or_variable",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_CODECS: Final = ("json", "msgpack", "text", "raw")
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def looks_like_url(text: str) -> bool:
+    """Whether it begins with `scheme://`: no JSON does."""
+    return _URL.match(text) is not None
+
+
+def _given(_context: click.Context, _parameter: click.Parameter, url: str | None) -> str | None:
+    return url_or_variable(url)
+
+
+def url_or_variable(url: str | None) -> str | None:
+    """The URL as it was given; `None` takes it from UNIMQ_URL, which then must be there."""
+    if url is None and not os.environ.get("UNIMQ_URL"):
+        msg = "a URL is missing, such as 'sqlite:///jobs.db?queue=mail': give one, or set UNIMQ_URL"
+        raise click.UsageError(msg, click.get_current_context())
+    return url
+
+
+def duration(text: str) -> float:
+    """Seconds, from a text such as 250ms, 30s or 5m."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        msg = f"{text!r} {error}"
+        raise click.BadParameter(msg) from None
+
+
+def count_option(default: int) -> Callable[[F], F]:
+    """`--count`, for what shows messages."""
+    kind = click.IntRange(1, 10_000)
+    return click.option("--count", "-n", type=kind, default=default, show_default=True, help="How many at most.")
+
+
+url_argument = click.argument("url", required=False, callback=_given)
+queue_option = click.option("--queue", "-q", metavar="NAME", help="The queue, instead of the URL's.")
+codec_option = click.option("--codec", type=click.Choice(_CODECS), help="The codec of bodies, instead of the URL's.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
+
+
+def message_queue(url: str | None, name: str | None, codec: str | None) -> "unimq.Queue[Any]":
+    """A queue whose bodies are shown to people or made by them.
+
+    Raises:
+        Unsupported: its codec is pickle: to look at a message would run what is in it.
+    """
+    queue: unimq.Queue[Any] = unimq.Queue(url, name=name, codec=codec)
+    if queue.codec == "pickle":
+        queue.close()
+        msg = "codec=pickle: the command line does not unpickle; --codec raw shows the bytes"
+        raise unimq.Unsupported(msg)
+    return queue
