@@ -9,7 +9,7 @@ import msgspec
 import unimq
 from unimq import headers as reserved
 from unimq.cli.arguments import codec_option, count_option, json_option, message_queue, queue_option, url_argument
-from unimq.cli.show import body_of, known, message_record, note, print_json, print_table
+from unimq.cli.show import body_of, known, message_record, messages, note, print_json, print_table
 
 __all__ = ["COMMANDS"]
 
@@ -19,7 +19,9 @@ _SHORT = 60
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 
 
-@click.command(epilog="Example: unimq stats 'sqlite:///jobs.db?queue=mail'")
+@click.command(
+    short_help="Count the messages of a queue by state.", epilog="Example: unimq stats 'sqlite:///jobs.db?queue=mail'"
+)
 @url_argument
 @queue_option
 @json_option
@@ -33,8 +35,9 @@ def stats(url: str | None, *, queue: str | None, as_json: bool) -> None:
         return
     oldest = figures["oldest"]
     counts = [known(figures[state]) for state in ("ready", "delayed", "leased")]
+    columns = ("queue", "ready", "delayed", "leased", "oldest")
     age = "-" if oldest is None else f"{oldest:.1f} s"
-    print_table(("queue", "ready", "delayed", "leased", "oldest"), [(name, *counts, age)])
+    print_table(columns, [(name, *counts, age)], figures=columns[1:])
     if figures["approximate"]:
         note("the backend's figures are approximate")
 
@@ -70,7 +73,7 @@ def _purge(queue: "unimq.Queue[Any]", *, yes: bool, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
     removed = queue.purge()
     print_json({"purged": removed, "queue": queue.name}) if as_json else click.echo(
-        f"{removed} messages removed from {queue.name}"
+        f"{messages(removed)} removed from {queue.name}"
     )
 
 
@@ -80,8 +83,8 @@ def _confirmed(queue: "unimq.Queue[Any]") -> bool:
         raise click.UsageError(msg)
     if not queue.capabilities.purge:
         return True  # it will be refused: there is nothing to ask for
-    waiting = f"{queue.size()} waiting messages" if queue.capabilities.stats else "all waiting messages"
-    return click.confirm(f"Remove {waiting} of {queue.name} on {queue.client.where}?", err=True)
+    waiting = messages(queue.size()) if queue.capabilities.stats else "all messages"
+    return click.confirm(f"Remove {waiting} waiting on {queue.name} of {queue.client.where}?", err=True)
 
 
 @click.group()
@@ -99,15 +102,14 @@ def list_(url: str | None, count: int, *, queue: str | None, codec: str | None, 
     """Show dead letters and why they were given up."""
     with message_queue(url, queue, codec) as parent:
         letters = parent.dead.peek(count)
-        name = parent.dead.name
-        rows = [message_record(letter) if as_json else _row(letter) for letter in letters]
-    if as_json:
-        for row in rows:
-            print_json(row)
-    elif rows:
-        print_table(("id", "deliveries", "reason", "body"), rows)
-    else:
-        note(f"no dead letters in {name}")
+        if not letters:
+            note(f"no dead letters in {parent.dead.name}")
+        elif as_json:
+            for letter in letters:
+                print_json(message_record(letter))
+        else:
+            columns = ("id", "deliveries", "reason", "body")
+            print_table(columns, [_row(letter) for letter in letters], folds={"reason", "body"})
 
 
 def _row(letter: "unimq.Message[Any]") -> tuple[str, ...]:
@@ -130,7 +132,7 @@ def redrive(url: str | None, limit: int | None, *, queue: str | None, as_json: b
     """Put dead letters back where they came from, as if never delivered."""
     with unimq.Queue(url, name=queue) as parent:
         moved = parent.dead.redrive(limit)
-    print_json({"redriven": moved}) if as_json else click.echo(f"{moved} messages put back")
+    print_json({"redriven": moved}) if as_json else click.echo(f"{messages(moved)} put back")
 
 
 @dead.command("purge", epilog="Example: unimq dead purge 'sqlite:///jobs.db?queue=mail' --yes")

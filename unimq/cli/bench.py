@@ -24,7 +24,10 @@ Run = tuple[str, list[int], Callable[[int], None]]
 """A name, how many messages each of its calls moves, and the call."""
 
 
-@click.command(epilog="Example: unimq bench sqlite:///bench.db --messages 2000 --size 100 --size 10000")
+@click.command(
+    short_help="Measure how fast a backend is from here.",
+    epilog="Example: unimq bench sqlite:///bench.db --messages 2000 --size 100 --size 10000",
+)
 @url_argument
 @click.option("--messages", type=click.IntRange(1, 1_000_000), default=1000, show_default=True, help="In each run.")
 @click.option(
@@ -54,10 +57,10 @@ def bench(url: str | None, messages: int, sizes: tuple[int, ...], *, as_json: bo
         return
     click.echo(f"{client.where}, {messages} messages in each run\n")
     columns = ("operation", "bytes", "messages/s", "p50", "p99")
-    print_table(
-        columns,
-        [(r["operation"], f"{r['size']}", f"{r['per_second']:,.0f}", took(r["p50"]), took(r["p99"])) for r in results],
-    )
+    rows = [
+        (r["operation"], f"{r['size']:,}", f"{r['per_second']:,.0f}", took(r["p50"]), took(r["p99"])) for r in results
+    ]
+    print_table(columns, rows, figures=columns[1:])
 
 
 def _on_scratch(client: unimq.Client, messages: int, size: int) -> Iterator[Result]:

@@ -14,7 +14,7 @@ import msgspec
 import unimq
 from unimq.cli.arguments import json_option, url_argument
 from unimq.cli.scratch import remove, remove_quietly, scratch_name
-from unimq.cli.show import out, print_json, printable, took
+from unimq.cli.show import NARROW, err, out, print_drawn, print_json, printable, took
 from unimq.url import FILE_TRANSPORTS
 
 __all__ = ["COMMANDS"]
@@ -22,8 +22,6 @@ __all__ = ["COMMANDS"]
 _PINGS: Final = 10
 _PATIENCE: Final = 10.0
 """Seconds to wait for the message that was put."""
-_NARROW: Final = 80
-"""Columns below which what a step says has a line of its own."""
 _MARKS: Final = {"ok": "green", "failed": "bold red", "not run": "dim"}
 
 
@@ -136,7 +134,9 @@ class Journey:
         return "settled"
 
 
-@click.command(epilog="Example: unimq check sqlite:///jobs.db")
+@click.command(
+    short_help="Go the whole way to a backend, step by step.", epilog="Example: unimq check sqlite:///jobs.db"
+)
 @url_argument
 @json_option
 def check(url: str | None, *, as_json: bool) -> None:
@@ -167,18 +167,19 @@ def check(url: str | None, *, as_json: bool) -> None:
 
 def _go(name: str, call: Callable[[], str], *, quiet: bool) -> Step:
     """Run one step; a terminal shows meanwhile which it is."""
-    start = time.perf_counter()
-    with contextlib.nullcontext() if quiet else out().status(name):
+    with contextlib.nullcontext() if quiet else err().status(name):
+        start = time.perf_counter()
         try:
             said, state = call(), "ok"
         except unimq.UnimqError as error:
             said, state = str(error), "failed"
-    return Step(name, state, time.perf_counter() - start, said)
+        return Step(name, state, time.perf_counter() - start, said)
 
 
 def _print(step: Step) -> None:
-    """A line for a step; in a narrow terminal two, because what a server says is long."""
-    from rich.table import Table  # noqa: PLC0415 - see show
+    """Print a line for a step; in a narrow terminal two, because what a server says is long."""
+    from rich.padding import Padding  # noqa: PLC0415 - see show
+    from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     console = out()
@@ -188,16 +189,13 @@ def _print(step: Step) -> None:
     duration = "" if step.seconds is None else took(step.seconds)
     cells = [Text(step.state, style=_MARKS[step.state]), Text(step.step), Text(duration, justify="right")]
     said = Text(printable(step.said), overflow="fold")
-    if console.width >= _NARROW:
+    if console.width >= NARROW:
         row.add_column(overflow="fold")
         cells.append(said)
     row.add_row(*cells)
-    with console.capture() as drawn:
-        console.print(row)
-        if console.width < _NARROW and step.said:
-            console.print(Text("  ") + said)
-    for line in drawn.get().splitlines():
-        click.echo(line.rstrip(), color=True)
+    print_drawn(console, row)
+    if console.width < NARROW and step.said:
+        print_drawn(console, Padding(said, (0, 0, 0, 2)))
 
 
 COMMANDS = (check,)

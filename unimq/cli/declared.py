@@ -81,11 +81,11 @@ def _text(name: str, value: object) -> str:
     if value is None:
         return "none known" if name.startswith("limits.") else known(value)
     if isinstance(value, (int, float)):
-        return f"{value:,} {_UNITS.get(name, '')}".rstrip()
+        return f"{value:,.15g} {_UNITS.get(name, '')}".rstrip()
     return str(value)
 
 
-@click.command(epilog="Example: unimq capabilities sqlite:///jobs.db")
+@click.command(short_help="What a backend can do and promises.", epilog="Example: unimq capabilities sqlite:///jobs.db")
 @url_argument
 @json_option
 def capabilities(url: str | None, *, as_json: bool) -> None:
@@ -100,12 +100,15 @@ def capabilities(url: str | None, *, as_json: bool) -> None:
         return
     click.echo(f"{parsed}\n")
     rows = [(name, _level(found[name]), found[name].note) for name in CAPABILITY_NAMES]
-    print_table(("capability", "level", "note"), rows, _COLOURS)
+    print_table(("capability", "level", "note"), rows, folds={"note"}, colours=_COLOURS)
     click.echo()
     print_table(("promise", "value"), [(name, _text(name, value)) for name, value in _promises(found).items()])
 
 
-@click.command(epilog="Example: unimq diff sqlite:///jobs.db 'memory://?profile=sqlite'")
+@click.command(
+    short_help="What a move to another backend changes.",
+    epilog="Example: unimq diff sqlite:///jobs.db 'memory://?profile=sqlite'",
+)
 @click.argument("url", required=False)
 @click.argument("other", required=False)
 @json_option
@@ -127,8 +130,7 @@ def diff(url: str | None, other: str | None, *, as_json: bool) -> None:
         return
     click.echo(f"{first} -> {second}\n")
     if changes:
-        rows = [(change.what, change.before, change.after, change.change, change.note) for change in changes]
-        print_table(("what", "from", "to", "change", "note"), rows, _MARKS)
+        print_table(("what", "from", "to", "change", "note"), changes, folds={"note"}, colours=_MARKS)
         click.echo()
     marks = [change.change for change in changes]
     told = ", ".join(f"{marks.count(mark)} {mark}" for mark in _MARKS if mark in marks)

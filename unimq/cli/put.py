@@ -17,7 +17,7 @@ from unimq.cli.arguments import (
     queue_option,
     url_or_variable,
 )
-from unimq.cli.show import note, print_json, progress
+from unimq.cli.show import messages, note, print_json, progress
 
 __all__ = ["COMMANDS"]
 
@@ -40,7 +40,10 @@ def _headers(_context: click.Context, _parameter: click.Parameter, values: tuple
     return dict(value.split("=", 1) for value in values)
 
 
-@click.command(epilog="Example: unimq put 'sqlite:///jobs.db?queue=mail' '{\"to\": \"ada@example.org\"}' --delay 5m")
+@click.command(
+    short_help="Put messages from an argument, a pipe or a file.",
+    epilog="Example: unimq put 'sqlite:///jobs.db?queue=mail' '{\"to\": \"ada@example.org\"}' --delay 5m",
+)
 @click.argument("url", required=False)
 @click.argument("body", required=False)
 @click.option("--file", "file", type=click.File("rb"), help="Put each line of this file of JSON lines; - is stdin.")
@@ -83,7 +86,7 @@ def put(  # noqa: PLR0913 - its options
             msg = "--file puts many messages: leave BODY and --id out"
             raise click.UsageError(msg)
         count = _put_lines(target, file, text=text, options=options)
-        print_json({"put": count, "queue": target.name}) if as_json else note(f"{count} messages put on {target.name}")
+        print_json({"put": count, "queue": target.name}) if as_json else note(f"{messages(count)} put on {target.name}")
 
 
 def _one(body: str | None) -> tuple[bytes, str]:
@@ -118,11 +121,11 @@ def _put_lines(queue: "unimq.Queue[Any]", file: IO[bytes], *, text: bool, option
 def _how_far(error: unimq.UnimqError, before: int, batch: Sequence[Line]) -> str:
     """What was stored when a batch failed, so that the rest can be put again."""
     if not isinstance(error, unimq.BatchError):
-        return f"put before this: {before} messages, up to the line before line {batch[0].number}"
+        return f"put before this: {messages(before)}, up to the line before line {batch[0].number}"
     stored = before + len(batch) - len(error.failed)
     doubtful = sum(isinstance(o, unimq.UnimqError) and o.in_doubt for o in error.outcomes)
     lines = ", ".join(str(batch[i].number) for i in error.failed)
-    return f"put: {stored} messages; not put{f' ({doubtful} in doubt)' if doubtful else ''}: lines {lines} and after"
+    return f"put: {messages(stored)}; not put{f' ({doubtful} in doubt)' if doubtful else ''}: lines {lines} and after"
 
 
 def _body(queue: "unimq.Queue[Any]", raw: bytes, *, text: bool, where: str) -> Any:

@@ -8,8 +8,8 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 import msgspec
@@ -18,13 +18,36 @@ import unimq
 from unimq.message import Letter
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.progress import Progress
+    from rich.table import Table
+    from rich.text import Text
 
-__all__ = ["body_of", "explain", "known", "message_record", "note", "print_json", "print_message", "print_table"]
-__all__ += ["printable", "progress", "took"]
+__all__ = [
+    "NARROW",
+    "body_of",
+    "err",
+    "explain",
+    "known",
+    "message_record",
+    "messages",
+    "note",
+    "out",
+    "print_drawn",
+    "print_json",
+    "print_message",
+    "print_table",
+    "printable",
+    "progress",
+    "took",
+]
 
-_NO_TERMINAL = 10_000
+NARROW: Final = 80
+"""Columns; in a terminal that has fewer, what is long has a line of its own."""
+_GAP: Final = 2
+_FOLDED: Final = 16
+"""Columns that a cell needs to be read when it is folded."""
+_NO_TERMINAL: Final = 10_000
 """Columns of a table that a program reads, or a pager: nobody wants it folded."""
 
 
@@ -44,6 +67,11 @@ def explain(error: BaseException) -> None:
 def printable(text: str) -> str:
     """The text without what would move a terminal's cursor or change its colours."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def messages(count: int) -> str:
+    """So many messages, in words."""
+    return f"{count:,} message{'' if count == 1 else 's'}"
 
 
 def known(figure: object) -> str:
@@ -123,21 +151,61 @@ def print_message(letter: Letter[Any], *, as_json: bool) -> None:
 
 
 def print_table(
-    columns: Iterable[str], rows: Iterable[Iterable[str]], colours: Mapping[str, str] | None = None
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    folds: Collection[str] = (),
+    figures: Collection[str] = (),
+    colours: Mapping[str, str] | None = None,
 ) -> None:
-    """A table as wide as the terminal; cells that are one of `colours` have that one."""
-    from rich.table import Table  # noqa: PLC0415
+    """A table as wide as the terminal, whose columns `folds` take several lines where they must.
+
+    `figures` are the columns of numbers, `colours` those of whole cells. Where the terminal is too narrow for the
+    table, each row has its cells below each other.
+    """
     from rich.text import Text  # noqa: PLC0415
 
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        made.add_column(column, overflow="fold")
     styles = colours or {}
-    for row in rows:
-        made.add_row(*(Text(printable(cell), style=styles.get(cell, "")) for cell in row))
+    cells = [[Text(printable(cell), style=styles.get(cell, ""), overflow="fold") for cell in row] for row in rows]
+    widest = [max([len(column), *(row[n].cell_len for row in cells)]) for n, column in enumerate(columns)]
+    needed = sum(min(w, _FOLDED) if c in folds else w for c, w in zip(columns, widest, strict=True))
     console = out()
+    if needed + _GAP * (len(columns) - 1) > console.width:
+        print_drawn(console, _below_each_other(columns, cells))
+    else:
+        print_drawn(console, _side_by_side(columns, cells, folds, figures))
+
+
+def _side_by_side(
+    columns: Sequence[str], rows: Iterable[Iterable["Text"]], folds: Collection[str], figures: Collection[str]
+) -> "Table":
+    from rich.table import Table  # noqa: PLC0415
+
+    made = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    for column in columns:
+        justify: Literal["left", "right"] = "right" if column in figures else "left"
+        made.add_column(column, justify=justify, no_wrap=column not in folds)
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def _below_each_other(columns: Sequence[str], rows: Iterable[Sequence["Text"]]) -> "Table":
+    from rich.table import Table  # noqa: PLC0415
+
+    made = Table.grid("name", "value", padding=(0, _GAP, 0, 0))
+    for row in rows:
+        made.add_row(columns[0], row[0], style="bold")
+        for column, cell in zip(columns[1:], row[1:], strict=True):
+            if cell.plain:
+                made.add_row(f"  {column}", cell)
+    return made
+
+
+def print_drawn(console: "Console", *what: "RenderableType") -> None:
+    """Print what rich draws, without blanks at the ends of lines."""
     with console.capture() as drawn:
-        console.print(made)
+        console.print(*what)
     for line in drawn.get().splitlines():
         click.echo(line.rstrip(), color=True)  # rich has decided about colours
 
@@ -152,10 +220,16 @@ def out() -> "Console":
     return console
 
 
+def err() -> "Console":
+    """Standard error, for what moves on a terminal."""
+    from rich.console import Console  # noqa: PLC0415
+
+    return Console(stderr=True, highlight=False)
+
+
 def progress() -> "Progress":
     """A bar on standard error, drawn only on a terminal."""
-    from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True)
+    return Progress(*columns, console=err(), disable=not sys.stderr.isatty(), transient=True)

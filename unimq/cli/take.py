@@ -20,7 +20,10 @@ from unimq.cli.show import print_message
 __all__ = ["COMMANDS"]
 
 
-@click.command(epilog="Example: unimq get 'sqlite:///jobs.db?queue=mail' --count 10 --timeout 5s")
+@click.command(
+    short_help="Take messages and print them.",
+    epilog="Example: unimq get 'sqlite:///jobs.db?queue=mail' --count 10 --timeout 5s",
+)
 @url_argument
 @click.option("--count", "-n", type=click.IntRange(1), default=1, show_default=True, help="How many at most.")
 @click.option("--timeout", type=duration, default="0", show_default=True, help="How long to wait for each.")
@@ -88,10 +91,10 @@ def _expect(seen: int, queue: "unimq.Queue[Any]") -> None:
 def peek(url: str | None, count: int, *, queue: str | None, codec: str | None, as_json: bool) -> None:
     """Print the next messages without taking them."""
     with message_queue(url, queue, codec) as source:
-        messages = source.peek(count)
-        for message in messages:
+        found = source.peek(count)
+        for message in found:
             print_message(message, as_json=as_json)
-        _expect(len(messages), source)
+        _expect(len(found), source)
 
 
 COMMANDS = (get, peek)
