@@ -6,10 +6,10 @@ import sys
 
 _MEASURED = """
 import sys, time
-start = time.perf_counter()
+start = time.process_time()
 import unimq
 unimq.Queue
-print(time.perf_counter() - start)
+print(time.process_time() - start)
 print(*sorted({name.partition(".")[0] for name in sys.modules}))
 """
 _ALLOWED = 0.12
@@ -33,7 +33,7 @@ _NEVER = {
 
 
 def imported() -> tuple[float, set[str]]:
-    """The seconds that a fresh interpreter took to import `unimq.Queue`, and the packages it had then."""
+    """The CPU seconds that a fresh interpreter took to import `unimq.Queue`, and the packages it had then."""
     # Without the variables by which a coverage run measures child processes: it would load its own packages there.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
     command = [sys.executable, "-c", _MEASURED]
