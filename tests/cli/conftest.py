@@ -3,6 +3,7 @@
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -101,6 +102,11 @@ class Terminal:
 
     def type(self, text: str) -> None:
         os.write(self._ours, text.encode())
+
+    def interrupt(self) -> None:
+        """Ctrl-C, not before a person who sees what is shown could press it."""
+        time.sleep(0.3)
+        self.process.send_signal(signal.SIGINT)
 
     def end(self) -> int:
         """The exit code; `shown` is complete."""

@@ -1,7 +1,6 @@
 """stats, queues, purge and the dead letters."""
 
 import json
-import signal
 
 import unimq
 from unimq.capabilities import absent
@@ -60,7 +59,7 @@ def test_purge_asks_on_a_terminal(terminal, run, url: str) -> None:
     assert "nothing was removed" in asked.shown
     asked = terminal("purge", url)
     asked.wait_for("[y/N]")
-    asked.process.send_signal(signal.SIGINT)
+    asked.interrupt()
     assert asked.end() == 130
     assert json.loads(run("stats", url, "--json").stdout)["ready"] == 1
     asked = terminal("purge", url)

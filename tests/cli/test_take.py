@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -135,7 +134,7 @@ def test_an_interrupt_is_quiet(terminal, process, url: str) -> None:
     process("put", url, "1")
     waiting = terminal("get", url, "--count", "2", "--timeout", "1h")
     waiting.wait_for("1\r\n")
-    waiting.process.send_signal(signal.SIGINT)
+    waiting.interrupt()
     assert waiting.end() == 130
     assert "Traceback" not in waiting.shown
     process("put", url, "2")

@@ -67,6 +67,8 @@ def run_shell(block: Block, expected: Block | None) -> None:
     The command line is that of this interpreter. How many spaces are between the columns is not compared.
     """
     path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
+    # Without the width of a terminal, which libraries of the test run may have put there.
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     script = f"set -e -o pipefail\n{block.text}"
     done = subprocess.run(
         ["bash", "-c", script],
@@ -74,7 +76,7 @@ def run_shell(block: Block, expected: Block | None) -> None:
         capture_output=True,
         text=True,
         timeout=50,
-        env={**os.environ, "PATH": path},
+        env={**environment, "PATH": path},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     if expected is not None:
