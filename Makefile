@@ -1,7 +1,8 @@
 # Two commands matter, and each sets up what it needs:
 #   make demo                      a real job on a real queue; FILE=some.txt and URL=scheme://... change what and where
 #   make test                      everything that .ci/run runs
-# The rest are parts of them, and `make docs`, which writes the generated tables again.
+# `make check` is what to run before every commit. The rest are parts of them, and `make docs`, which writes the
+# generated tables again.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -15,13 +16,26 @@ export URL ?=
 PYTHON ?= $(shell .ci/find-python)
 BIN := .venv/bin
 
+# What needs little waiting: the tests of `make check`.
+QUICK := tests/unit tests/memory tests/simulated tests/cli tests/sqlite tests/conformance/test_memory.py \
+         tests/testing/test_parity.py tests/rules/test_layout.py tests/rules/test_docs.py tests/rules/test_import.py
+# What another version of Python can break: the tests of `make other-pythons`.
+PORTABLE := $(QUICK) tests/conformance/test_sqlite.py
+
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: .venv/.runtime ## Count the words of FILE on URL with two consumers, and kill one of them
 	@$(BIN)/python docs/examples/wordcount.py "$$FILE" $${URL:+--url "$$URL"}
 
+check: lint imports types ## Before every commit: style, imports, types, and the tests that wait for little
+	$(BIN)/python -m pytest --quiet --numprocesses 4 $(QUICK)
+	@echo "left out, and part of make test: other Pythons, packages, coverage, and the tests not in: $(QUICK)"
+
 test: lint types imports package other-pythons unit ## Everything, with the summary of the tests as the last line
+
+everything: PORTABLE := tests
+everything: test ## The same with all tests on every Python, for a release
 
 # The environments. Both are made again when pyproject.toml changes.
 
@@ -61,8 +75,8 @@ unit: .venv/.dev ## The tests, with their coverage
 	$(BIN)/coverage report
 	@tail -n 1 build/pytest.log
 
-other-pythons: .venv/.dev ## The tests on the other supported versions of Python that are on this machine
-	.ci/other-pythons
+other-pythons: .venv/.dev ## The tests that another version can break, on the other Pythons of this machine
+	.ci/other-pythons $(PORTABLE)
 
 # The wheel is built from the sdist, and proved where the sources are not on the path.
 package: .venv/.dev ## Build, and try what was built
@@ -82,4 +96,4 @@ docs: .venv/.dev ## Write the generated parts of the documentation again
 clean: ## Remove what was made here
 	rm -rf .venv .venv-* build .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help demo test install lint format types imports unit other-pythons package docs clean
+.PHONY: help demo check test everything install lint format types imports unit other-pythons package docs clean

@@ -157,7 +157,7 @@ class Run:
             while len(self.totals.done) < len(self.lines) and time.monotonic() - quiet_since < patience:
                 self.kill_who_stumbled()
                 try:
-                    with results.get(timeout=0.05) as result:
+                    with results.get(timeout=0.5) as result:
                         self.totals.add(result.body)
                 except unimq.Empty:
                     continue

@@ -77,6 +77,11 @@ def process() -> "Callable[..., subprocess.CompletedProcess[str]]":
     return run
 
 
+def _heed_interrupts() -> None:
+    """Ctrl-C ends what runs on a terminal; a background job, and what it starts, ignores it unless told otherwise."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """A command on a terminal: what it shows, what is typed, how it ends."""
 
@@ -89,6 +94,7 @@ class Terminal:
             stderr=theirs,
             env={**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "40", **environ},
             start_new_session=True,
+            preexec_fn=_heed_interrupts,  # noqa: PLW1509 - it only resets a signal, and takes no lock
         )
         os.close(theirs)
         self.shown = ""

@@ -3,9 +3,11 @@
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -129,8 +131,17 @@ def test_a_pickled_body_is_never_loaded(run, here: str) -> None:
     assert run("get", f"{here}?codec=pickle", "--codec", "raw").stdout == "1\n"
 
 
+@pytest.fixture(params=[signal.default_int_handler, signal.SIG_IGN], ids=["foreground", "background"])
+def _inherited(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What the run itself does about Ctrl-C; a job that a shell started in the background ignores it."""
+    before = signal.signal(signal.SIGINT, request.param)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_inherited")
 def test_an_interrupt_is_quiet(terminal, process, url: str) -> None:
-    """Ctrl-C while waiting: 130, no traceback, and the queue stays usable."""
+    """Ctrl-C while waiting: 130, no traceback, and the queue stays usable; whatever the tests were started from."""
     process("put", url, "1")
     waiting = terminal("get", url, "--count", "2", "--timeout", "1h")
     waiting.wait_for("1\r\n")

@@ -237,19 +237,19 @@ def test_peek_takes_nothing_and_writes_nothing(session: SQLiteSession, connect: 
     """In the order of delivery, with what is due; even while the file is locked."""
     put(session, b"low", priority=0)
     put(session, b"late", delay=60.0, priority=9)
-    put(session, b"due", delay=0.01, priority=9)
     put(session, b"ended", priority=9)
     held = get(session, lease=0.01)
     assert bodies(held) == [b"ended"]
+    put(session, b"due", delay=0.01, priority=9)
     time.sleep(0.02)
     locked = connect()
     with locked._store.transaction(INF):
         seen = session.peek("q", 10, 0.0)
         assert session.stats("q", 0.0).ready == 3
-    assert bodies(seen) == [b"due", b"ended", b"low"]
+    assert bodies(seen) == [b"ended", b"due", b"low"]
     assert [one.token for one in seen] == [None] * 3
-    assert [one.delivery_count for one in seen] == [0, 1, 0]
-    assert bodies(session.peek("q", 1, INF)) == [b"due"]
+    assert [one.delivery_count for one in seen] == [1, 0, 0]
+    assert bodies(session.peek("q", 1, INF)) == [b"ended"]
 
 
 def test_stats_count_by_state(session: SQLiteSession) -> None:
@@ -351,7 +351,7 @@ def test_more_than_a_chunk_may_be_due_or_expired_at_once(session: SQLiteSession)
     soon = time.time() + 0.3
     put(session, *[b"gone"] * (2 * statements.CHUNK), expires_at=soon)
     put(session, *[b"due"] * (statements.CHUNK + 7), delay=0.3)
-    time.sleep(max(0.0, soon - time.time()) + 0.4)
+    time.sleep(max(0.3, soon - time.time()) + 0.05)  # from the last put on: a busy machine takes its time for them
     found: list[bytes] = []
     while more := get(session, 1000):
         found += bodies(more)

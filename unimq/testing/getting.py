@@ -1,6 +1,7 @@
 """Group 3: waiting for messages, waking up, and being interrupted."""
 
 import contextlib
+import statistics
 import sys
 import time
 from collections import Counter
@@ -18,6 +19,14 @@ __all__ = ["Getting"]
 
 _PROMPT = 0.25
 """Seconds in which a waiting get must have what was put, in the best of several tries."""
+
+
+def _attainable_share() -> float:
+    """How much of a processor a loop that never rests gets at present: little, where others are at work too."""
+    start, cpu = time.monotonic(), time.process_time()
+    while time.monotonic() - start < 0.1:
+        pass
+    return (time.process_time() - cpu) / (time.monotonic() - start)
 
 
 class Getting(Cases):
@@ -63,7 +72,7 @@ class Getting(Cases):
         assert best_of(latencies) < _PROMPT
 
     async def test_waiting_costs_nothing(self, lab: Lab) -> None:
-        """Waiting takes less than a fifth of its time of the processor, in the best of three."""
+        """Waiting takes less than a fifth of the processor time that a loop gets beside it, in the median of three."""
         queue = lab.queue()
         await queue.ping()
         shares: list[float] = []
@@ -71,8 +80,8 @@ class Getting(Cases):
             start, cpu = time.monotonic(), time.process_time()
             with pytest.raises(Empty):
                 await queue.get(timeout=0.25)
-            shares.append((time.process_time() - cpu) / (time.monotonic() - start))
-        assert best_of(shares) < 0.2
+            shares.append((time.process_time() - cpu) / (time.monotonic() - start) / _attainable_share())
+        assert statistics.median(shares) < 0.2
 
     async def test_get_many_takes_what_is_there(self, lab: Lab) -> None:
         """Up to its limit, and it does not wait for more than the first."""
