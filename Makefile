@@ -16,6 +16,9 @@ export URL ?=
 PYTHON ?= $(shell .ci/find-python)
 BIN := .venv/bin
 
+# Before a command that needs servers: an engine, their images, and no excuse where one is missing.
+SERVERS := UNIMQ_INTEGRATION=require .ci/engine .ci/images
+
 # What needs little waiting: the tests of `make check`.
 QUICK := tests/unit tests/memory tests/simulated tests/cli tests/sqlite tests/conformance/test_memory.py \
          tests/testing/test_parity.py tests/rules/test_layout.py tests/rules/test_docs.py tests/rules/test_import.py
@@ -30,9 +33,9 @@ demo: .venv/.runtime ## Count the words of FILE on URL with two consumers, and k
 
 check: lint imports types ## Before every commit: style, imports, types, and the tests that wait for little
 	$(BIN)/python -m pytest --quiet --numprocesses 4 $(QUICK)
-	@echo "left out, and part of make test: other Pythons, packages, coverage, and the tests not in: $(QUICK)"
+	@echo "left out, and part of make test: other Pythons, packages, coverage, real servers, and the tests not in: $(QUICK)"
 
-test: lint types imports package other-pythons unit ## Everything, with the summary of the tests as the last line
+test: lint types imports package other-pythons whole ## Everything, with the summary of the tests as the last line
 
 everything: PORTABLE := tests
 everything: test ## The same with all tests on every Python, for a release
@@ -62,15 +65,22 @@ format: .venv/.dev ## Put the code into shape
 
 types: .venv/.dev ## Types, by two checkers
 	$(BIN)/mypy
-	$(BIN)/mypy tests/typing docs/examples
+	$(BIN)/mypy tests/typing docs/examples integration/harness
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 imports: .venv/.dev ## Who may import whom
 	$(BIN)/lint-imports
 
-unit: .venv/.dev ## The tests, with their coverage
+unit: .venv/.dev ## The tests that need no server
+	$(BIN)/python -m pytest --numprocesses 4
+
+integration: .venv/.dev ## The tests on real servers, which are started in containers
+	$(SERVERS) $(BIN)/python -m pytest --numprocesses 4 integration
+
+# Both together, with their coverage: an adapter is covered by what its server makes it do.
+whole: .venv/.dev
 	@mkdir -p build && rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest --numprocesses 4 | tee build/pytest.log
+	$(SERVERS) $(BIN)/coverage run -m pytest --numprocesses 4 tests integration | tee build/pytest.log
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 	@tail -n 1 build/pytest.log
@@ -96,4 +106,4 @@ docs: .venv/.dev ## Write the generated parts of the documentation again
 clean: ## Remove what was made here
 	rm -rf .venv .venv-* build .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help demo check test everything install lint format types imports unit other-pythons package docs clean
+.PHONY: help demo check test everything install lint format types imports unit integration whole other-pythons package docs clean
