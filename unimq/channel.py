@@ -49,8 +49,8 @@ class Channel(Generic[T]):
         self.client = client
         self.name = name
         check_name(name, client.capabilities.limits)
-        self.is_dead = is_dead or name == settings.dead or name.endswith(DEAD_SUFFIX)
-        """Whether this is a dead-letter queue, by whatever way it was opened: a reject discards in it."""
+        self.is_dead = is_dead or name == settings.dead
+        """Whether this is the dead-letter queue of another: a reject discards in it. Its name alone says nothing."""
         if self.is_dead:
             # Dead letters are kept until somebody decides: nothing in here is given up by itself.
             settings = replace(settings, max_deliveries=None, invalid="raise")

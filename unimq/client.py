@@ -16,7 +16,7 @@ from unimq.capabilities import Capabilities
 from unimq.channel import DEAD_SUFFIX, Channel
 from unimq.codec import codec_for
 from unimq.driver import Session
-from unimq.errors import Closed, InvalidArgument, Unsupported
+from unimq.errors import Closed, InvalidArgument, InvalidURL, Unsupported
 from unimq.hooks import Hooks
 from unimq.message import Message
 from unimq.options import Settings, seconds, short
@@ -68,11 +68,12 @@ class Client:
             InvalidURL, DriverMissing: the URL cannot be used, or its client library is not installed.
             InvalidArgument, Unsupported: a requirement nobody knows, or one that does not hold.
         """
-        self.url = URL.parse(url)
-        self.driver = registry.driver(self.url.scheme)
+        given = URL.parse(url)
+        self.driver = registry.driver(given.scheme)
+        self.url = given if self.driver.path_is_queue else given.anchored()
         registry.require_library(self.driver)
         self.settings = Settings.read(self.url, self.driver.options)
-        self.where = str(self.url)
+        self.where = str(given)
         """The masked URL, for texts."""
         self.hooks = hooks or Hooks()
         self._require = self.settings.require | _names(require)
@@ -81,7 +82,8 @@ class Client:
         self.pool = Pool(self.driver, self.url, self.settings, self.hooks, credentials)
         self.pool.checks(self._meet)
         self._channels: weakref.WeakSet[Channel[Any]] = weakref.WeakSet()
-        self._dead_clients: dict[str, Client] = {}
+        dead = self.settings.dead
+        self._dead_client = Client(dead, hooks=hooks) if dead is not None and "://" in dead else None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -195,8 +197,8 @@ class Client:
             channel.close()
         self.scheduler.close()
         self.pool.close()
-        for client in self._dead_clients.values():
-            client.close()
+        if self._dead_client is not None:
+            self._dead_client.close()
 
     def __enter__(self) -> Self:
         return self
@@ -220,19 +222,22 @@ class Client:
             if name is None:
                 msg = f"no queue is named for {self.where}: add ?queue=jobs to the URL, or give a name in the call"
                 raise InvalidArgument(msg)
+            if name == settings.dead:
+                msg = f"{self.where}: option dead: {name!r} is the queue itself: name another one, or leave it out"
+                raise InvalidURL(msg)
         channel: Channel[Any] = Channel(self, name, settings, codec_for(settings.codec, type_), letter=letter)
         self._channels.add(channel)
+        if settings.dead is not None and not channel.is_dead:
+            channel.dead_channel()  # whether its name can be used is known now, and not at the first reject
         return channel
 
     def dead_channel(self, parent: Channel[T]) -> Channel[T]:
         """The dead-letter channel of `parent`: its sibling, or what `?dead=` names."""
-        target = parent.settings.dead or parent.name + DEAD_SUFFIX
-        client, name = self, target
-        if "://" in target:
-            if target not in self._dead_clients:
-                self._dead_clients[target] = Client(target, hooks=self.hooks)
-            client = self._dead_clients[target]
-            name = client.url.queue_name(path_is_queue=client.driver.path_is_queue) or parent.name + DEAD_SUFFIX
+        sibling = parent.name + DEAD_SUFFIX
+        client, name = self, parent.settings.dead or sibling
+        if self._dead_client is not None:
+            client = self._dead_client
+            name = client.url.queue_name(path_is_queue=client.driver.path_is_queue) or sibling
         settings = client.settings.but(codec=parent.settings.codec, lease=parent.settings.lease)
         channel = Channel(client, name, settings, parent.codec, letter=parent.letter, is_dead=True)
         client._channels.add(channel)

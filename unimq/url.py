@@ -183,6 +183,10 @@ class URL:
         """This URL with that one host."""
         return self._but(hosts=(host,))
 
+    def anchored(self) -> "URL":
+        """This URL with its file's path absolute, so that a later change of the working directory means nothing."""
+        return self._but(path=f"/{os.path.abspath(self.file_path)}") if self.file_path else self  # noqa: PTH100
+
     def with_credentials(self, user: str | None, password: str | None) -> "URL":
         """This URL with those credentials. Raises `InvalidURL` for control characters in them."""
         return self._but(user=user, password=password)

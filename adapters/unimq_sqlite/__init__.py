@@ -1,8 +1,8 @@
 """The embedded default: queues in a SQLite file, durable, for many processes and threads of one machine.
 
 URL
-    `sqlite:///jobs.db?queue=mail` is relative to the working directory at the time of each connect, so give a program
-    that changes it `sqlite:////var/lib/app/jobs.db`, which is absolute. `?durability=full` (default) syncs every commit
+    `sqlite:///jobs.db?queue=mail` is relative to the working directory at the time when the queue or client is made;
+    `sqlite:////var/lib/app/jobs.db` is absolute. `?durability=full` (default) syncs every commit
     to the disk, `normal` leaves that to checkpoints. `?shared=true` makes the tables inside an application's own
     database, which then gets a write-ahead log.
 
@@ -21,10 +21,13 @@ Limits
     A body has at most 500 MB. One writer at a time: the others wait for it, up to their deadline, which ends in
     `Timeout`; a call whose deadline is over still waits 50 ms. All users on the same machine: SQLite needs shared
     memory for its log, so network file systems are refused or, worse, are not recognised. Leases, delays and expiry use
-    the system's clock: setting it back prolongs them. Each put with `?max_size=` counts what waits, up to that number.
-    `stats` counts too. The file keeps its size when messages are gone, and uses the room again; `VACUUM` returns it.
-    A file that is removed or replaced while it is open is noticed within a second; what was put into the old one
-    meanwhile is gone with it, new connections use what is at the path.
+    the system's clock: setting it back prolongs them, and what is due by a clock that was set forward comes within two
+    seconds. A file with a second name (a hard link, or a container's mount of the file alone) is refused, because its
+    log is kept beside each name, and what one name confirmed the other loses: share or mount the directory. Each put
+    with `?max_size=` counts what waits, up to that number. `stats` counts too. The file keeps its size when messages
+    are gone, and uses the room again; `VACUUM` returns it. A file that is removed or replaced while it is open is
+    noticed within a second; what was put into the old one meanwhile is gone with it, new connections use what is at the
+    path.
 
 Escape hatch
     `unimq_sqlite.put(connection, queue, body)` puts inside your own transaction. The table `unimq_messages` may be

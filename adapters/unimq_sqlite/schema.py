@@ -14,6 +14,8 @@ SQLite then rewrites the few bytes that differ, and not a body of many pages (me
 import sqlite3
 from typing import Final
 
+from unimq.errors import StorageError
+
 __all__ = [
     "APPLICATION_ID",
     "DELAYED",
@@ -65,12 +67,25 @@ Row = tuple[int, int, int, int, "str | None", "float | None", float, "bytes | No
 
 
 def version_of(connection: sqlite3.Connection) -> int | None:
-    """The version of our tables; `None` when there are none."""
+    """The version of our tables; `None` when there are none.
+
+    Raises:
+        StorageError: a table of that name does not say.
+    """
     cursor = connection.cursor()
     cursor.row_factory = None  # the connection may be an application's, with rows of its own kind
     if not cursor.execute("SELECT 1 FROM sqlite_master WHERE name = 'unimq_meta'").fetchall():
         return None
-    return int(cursor.execute("SELECT value FROM unimq_meta WHERE name = 'version'").fetchall()[0][0])
+    try:
+        found = cursor.execute("SELECT value FROM unimq_meta WHERE name = 'version'").fetchall()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:  # no such column
+            raise
+        found = []
+    if not found or type(found[0][0]) is not int or found[0][0] < 1:
+        msg = "its table unimq_meta has no version of the tables: restore the file from a backup, or name another one"
+        raise StorageError(msg)
+    return found[0][0]
 
 
 def create(connection: sqlite3.Connection, current: int) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from unimq.capabilities import Capabilities
 from unimq.driver import Delivery, Outgoing, Settling, Stats
@@ -16,6 +16,9 @@ from unimq_sqlite.taking import look, ripen, take
 from unimq_sqlite.waiting import Bell, Waiter
 
 __all__ = ["SQLiteSession"]
+
+_LOOK_AT_CLOCK_EVERY: Final = 2.0
+"""Seconds after which a wait reckons anew when something is due: the clock may have been set, the machine asleep."""
 
 
 class SQLiteSession:
@@ -92,7 +95,7 @@ class SQLiteSession:
                 mark = waiter.mark()  # before looking, so that nothing is overlooked
                 ready = self._next_ready(queues)
                 if ready > time.monotonic():
-                    waiter.wait(mark, min(deadline, ready))
+                    waiter.wait(mark, min(deadline, ready, time.monotonic() + _LOOK_AT_CLOCK_EVERY))
                 else:
                     found = self._take(queues, limit, lease, deadline)
             return found

@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import re
 import sqlite3
+import stat
 import time
 from collections.abc import Callable, Generator
 from typing import Any, Final, TypeVar
@@ -19,6 +21,12 @@ _OLDEST: Final = (3, 35, 0)
 """The first SQLite with RETURNING."""
 _SMALLEST: Final = 512
 """Bytes of the smallest page."""
+_TABLES: Final = "SELECT count(*), count(*) FILTER (WHERE name = 'unimq_meta') FROM sqlite_master"
+_FREE: Final = (0, schema.APPLICATION_ID)
+"""The application ids of a file without tables that may become ours."""
+_MOUNTS: Final = "/proc/self/mountinfo"
+_OCTAL: Final = re.compile(r"\\([0-7]{3})")
+"""How it writes a space and the like."""
 _PATIENCE: Final = 0.05
 """Seconds that a call whose deadline is over still waits for a lock: others hold it for a commit, as a rule."""
 _PAUSE_LEAST: Final = 0.0005
@@ -155,25 +163,53 @@ def _check_path(path: str) -> None:
     if sqlite3.sqlite_version_info < _OLDEST:
         msg = f"SQLite {sqlite3.sqlite_version} is too old: at least 3.35 is needed; use a newer Python build"
         raise StorageError(msg)
-    if path in ("", ":memory:"):
+    if os.path.basename(path) in ("", ":memory:"):  # noqa: PTH119 - pathlib costs 5 ms of import
         msg = f"sqlite:///{path}: a store needs a file, as in sqlite:///jobs.db; in memory there is memory://"
         raise StorageError(msg)
     if "\0" in path:
         msg = f"sqlite store {path!r}: a path has no NUL character: name another file"
         raise StorageError(msg)
-    folder = os.path.dirname(path) or "."  # noqa: PTH120 - pathlib costs 5 ms of import
+    folder = os.path.dirname(path) or "."  # noqa: PTH120
     if not os.path.isdir(folder):  # noqa: PTH112
         msg = f"sqlite store {path!r}: the directory {folder!r} does not exist: create it first"
         raise StorageError(msg)
-    if os.path.isfile(path) and 0 < os.path.getsize(path) < _SMALLEST:  # noqa: PTH113, PTH202
+    if os.path.exists(path):  # noqa: PTH110
+        _check_file(path)
+
+
+def _check_file(path: str) -> None:
+    found = os.stat(path)  # noqa: PTH116
+    if stat.S_ISREG(found.st_mode) and 0 < found.st_size < _SMALLEST:
         # SQLite would take it for an empty one, and write over it. Its first bytes are not looked at: closing a file
         # that was opened here would end the locks of this process's other connections to it.
         msg = f"sqlite store {path!r}: it is no SQLite database, it has less than {_SMALLEST} bytes: name another file"
         raise StorageError(msg)
+    if not stat.S_ISREG(found.st_mode):
+        msg = f"sqlite store {path!r}: it is a directory or a device, and no file: name a file, as in sqlite:///jobs.db"
+        raise StorageError(msg)
+    # SQLite keeps the log of what was committed beside the name: under two names there are two, and both lose.
+    if found.st_nlink > 1:
+        names = f"{found.st_nlink} names (hard links)"
+    elif _is_mounted(os.path.realpath(path)):
+        names = "a mount of its own, so that it has another name elsewhere"
+    else:
+        return
+    msg = f"sqlite store {path!r}: the file has {names}, where messages get lost: share or mount its directory instead"
+    raise StorageError(msg)
+
+
+def _is_mounted(path: str) -> bool:
+    """Whether that very file is a mount point, as containers mount single files."""
+    try:
+        with open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as mounts:  # noqa: PTH123
+            points = [line.split()[4] for line in mounts]
+    except OSError:
+        return False  # no Linux, and no such mounts
+    return any(_OCTAL.sub(lambda found: chr(int(found[1], 8)), point) == path for point in points)
 
 
 def _prepare(store: Store, *, shared: bool, durability: str, deadline: float) -> None:
-    current = store.run(deadline, lambda: _checked_version(store, shared=shared))
+    current = store.run(deadline, lambda: _checked_version(store, shared=shared)[0])
     mode = store.rows(deadline, "PRAGMA journal_mode = WAL")[0][0]
     if mode != "wal":
         msg = (
@@ -190,18 +226,27 @@ def _prepare(store: Store, *, shared: bool, durability: str, deadline: float) ->
 def _migrate(store: Store, *, shared: bool, deadline: float) -> None:
     with store.transaction(deadline):
         # Looked at again: another process may have been faster.
-        current = _checked_version(store, shared=shared)
-        if current is None and not _has_tables(store):
+        current, is_new = _checked_version(store, shared=shared)
+        if is_new:
             store.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
         if current != schema.VERSION:
             schema.create(store.connection, current or 0)
 
 
-def _checked_version(store: Store, *, shared: bool) -> int | None:
-    """The version of the tables, `None` when there are none yet; refused when they are not ours to make or to read."""
-    version = schema.version_of(store.connection)
+def _checked_version(store: Store, *, shared: bool) -> tuple[int | None, bool]:
+    """The version of the tables, `None` when there are none yet, and whether the file has nothing else either.
+
+    Refused when they are not ours to make or to read. One statement looks for both, or somebody who makes the tables
+    between two of them would be taken for somebody else.
+    """
+    tables, ours = store.execute(_TABLES).fetchall()[0]
+    try:
+        version = schema.version_of(store.connection) if ours else None
+    except StorageError as error:
+        msg = f"sqlite store {store.path!r}: {error}"
+        raise StorageError(msg) from None
     if version is None:
-        if not shared and _has_tables(store):
+        if not shared and (tables or store.execute("PRAGMA application_id").fetchall()[0][0] not in _FREE):
             msg = (
                 f"sqlite store {store.path!r} is a database of something else: name another file, "
                 "or add ?shared=true to keep the queues inside it"
@@ -213,8 +258,4 @@ def _checked_version(store: Store, *, shared: bool) -> int | None:
             f"{schema.VERSION}: upgrade unimq"
         )
         raise StorageError(msg)
-    return version
-
-
-def _has_tables(store: Store) -> bool:
-    return bool(store.execute("SELECT count(*) FROM sqlite_master").fetchall()[0][0])
+    return version, not tables

@@ -135,8 +135,8 @@ def test_a_missing_directory_is_said_and_not_made(tmp_path: Path, connect: Open)
 
 
 def test_a_directory_is_no_file(tmp_path: Path, connect: Open) -> None:
-    """SQLite cannot open it."""
-    with pytest.raises(StorageError, match="cannot be opened"):
+    """It is said so, in words."""
+    with pytest.raises(StorageError, match="is a directory"):
         connect(where=str(tmp_path))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import unimq
-from unimq_sqlite import schema
+from unimq_sqlite import schema, store
 from unimq_sqlite.store import open_store, translate
 
 
@@ -170,6 +170,94 @@ def test_tables_that_disappear_are_said(tmp_path: Path) -> None:
         connection.close()
         with pytest.raises(unimq.ConnectError, match="tables are gone"):
             queue.put(2)
+
+
+def test_somebody_who_makes_the_tables_meanwhile_is_no_stranger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between any two looks of the one who opens."""
+    path = tmp_path / "jobs.db"
+    look = schema.version_of
+
+    def slow(connection: sqlite3.Connection) -> int | None:
+        monkeypatch.setattr(schema, "version_of", look)
+        with queue_of(path) as other:
+            other.put("other")
+        return look(connection)
+
+    monkeypatch.setattr(schema, "version_of", slow)
+    open_store(str(path), shared=False, durability="full", deadline=time.monotonic() + 5).connection.close()
+    with queue_of(path) as queue:
+        queue.put("own")
+        assert queue.size() >= 1
+
+
+@pytest.mark.parametrize("meta", ["(name, value)", "(colour)", "(name TEXT, value TEXT)"])
+def test_an_odd_table_of_versions_is_said(tmp_path: Path, meta: str) -> None:
+    """It has no version, or something that is none."""
+    path = tmp_path / "odd.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"CREATE TABLE unimq_meta {meta}")
+        if "TEXT" in meta:
+            connection.execute("INSERT INTO unimq_meta VALUES ('version', 'many')")
+    connection.close()
+    with queue_of(path) as queue, pytest.raises(unimq.StorageError, match=r"odd\.db.*unimq_meta has no version"):
+        queue.put(1)
+
+
+def test_an_empty_file_of_another_application_is_refused(tmp_path: Path) -> None:
+    """Its application id says whose it is, before it has tables."""
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA application_id = 42")
+    connection.close()
+    with queue_of(path) as queue, pytest.raises(unimq.StorageError, match="something else"):
+        queue.put(1)
+
+
+def test_a_file_with_two_names_is_refused(tmp_path: Path) -> None:
+    """Each name would have a log of its own; one name again, and it is used."""
+    path, other = tmp_path / "one.db", tmp_path / "two.db"
+    with queue_of(path) as queue:
+        queue.put(1)
+    other.hardlink_to(path)
+    for name in (path, other):
+        with queue_of(name) as queue, pytest.raises(unimq.StorageError, match="2 names .*mount its directory"):
+            queue.put(2)
+    other.unlink()
+    with queue_of(path) as queue:
+        assert queue.size() == 1
+
+
+def test_a_file_that_is_mounted_alone_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As containers do it: its log would be beside another name there."""
+    path = tmp_path / "my jobs.db"
+    with queue_of(path) as queue:
+        queue.put(1)
+    mounts = tmp_path / "mountinfo"
+    where = str(path).replace(" ", "\\040")
+    mounts.write_text(f"36 35 98:0 / / rw - ext4 /dev/root rw\n37 36 98:0 /mnt {where} rw - ext4 /dev/root rw\n")
+    monkeypatch.setattr(store, "_MOUNTS", str(mounts))
+    with queue_of(path) as queue, pytest.raises(unimq.StorageError, match="a mount of its own.*mount its directory"):
+        queue.put(2)
+
+
+def test_a_relative_path_is_fixed_when_the_client_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that changes its directory afterwards keeps its file, and `file:` begins a name like any other."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    for name in ("jobs.db", "file:jobs.db"):
+        with unimq.connect(f"sqlite:///{name}") as client:
+            queue = client.queue("jobs")
+            queue.put("before")
+            monkeypatch.chdir("run")
+            held = client.pool.borrow(client.pool.hosts[0], time.monotonic() + 5)
+            with held:  # so that the next needs a new connection
+                queue.put("after")
+            monkeypatch.chdir(tmp_path)
+        assert os.listdir("run") == []  # noqa: PTH208 - names are wanted, not paths
+        with queue_of(tmp_path / name) as queue:
+            assert [one.body for one in queue.peek(10)] == ["before", "after"]
 
 
 def _open(path: str) -> None:

@@ -218,3 +218,14 @@ def test_a_waiting_consumer_takes_no_lock(session: SQLiteSession, connect: Open)
     later = statements[before:]
     assert [one for one in later if one.startswith("SELECT")]
     assert not [one for one in later if one.startswith(("UPDATE", "BEGIN", "DELETE"))]
+
+
+def test_a_wait_notices_that_the_clock_was_set(session: SQLiteSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is due by the new time comes within seconds, as after a suspend."""
+    clock = time.time
+    session.send("q", [Outgoing(b"x", delay=60)], INF)
+    threading.Timer(0.3, lambda: monkeypatch.setattr(time, "time", lambda: clock() + 3600)).start()
+    start = time.monotonic()
+    (found,) = session.receive(["q"], 1, 60.0, time.monotonic() + 30)
+    assert found.body == b"x"
+    assert time.monotonic() - start < 15

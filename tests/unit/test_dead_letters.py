@@ -70,16 +70,58 @@ def test_dead_letters_may_live_on_another_backend(tmp_path: Path) -> None:
 
 
 def test_a_reject_inside_a_dead_letter_queue_discards() -> None:
-    """However it was opened."""
-    with unimq.connect("memory://") as client:
+    """Opened as the dead-letter queue of another, or as what `?dead=` names."""
+    with unimq.connect("memory://?dead=graves") as client:
         jobs = client.queue("jobs")
         jobs.put_many([1, 2])
         for message in jobs.get_many(2, timeout=0):
             message.reject()
         jobs.dead.get(timeout=0).reject()
-        client.queue("jobs.dead").get(timeout=0).reject()
-        assert client.queue("jobs.dead").size() == 0
-        assert client.queues() == ["jobs", "jobs.dead"]
+        client.queue("graves").get(timeout=0).reject()
+        assert client.queue("graves").size() == 0
+        assert client.queues() == ["graves", "jobs"]
+
+
+def test_a_name_that_ends_in_dead_means_nothing() -> None:
+    """Such a queue has its limit of deliveries and dead letters like any other."""
+    with unimq.Queue("memory:///walking.dead", max_deliveries=2) as queue:
+        queue.put_many(["fails", "rejected"])
+        for _ in range(2):
+            queue.get(timeout=0).nack()
+        queue.get(timeout=0).reject()
+        assert [one.body for one in queue.dead.peek(10)] == ["fails", "rejected"]
+        assert queue.dead.name == "walking.dead.dead"
+
+
+def test_a_queue_is_not_its_own_dead_letter_queue() -> None:
+    """A reject would discard in it."""
+    for url in ("memory://?queue=a&dead=a", "memory:///a?dead=a"):
+        with pytest.raises(unimq.InvalidURL, match="option dead: 'a' is the queue itself"):
+            unimq.Queue(url)
+
+
+def test_only_an_explicit_dead_option_is_a_url(tmp_path: Path) -> None:
+    """A queue whose name has :// in it keeps its dead letters on its own backend."""
+    with unimq.Queue(f"sqlite:///{tmp_path}/jobs.db", name="memory://app/feed") as queue:
+        queue.put("x")
+        queue.get(timeout=0).reject()
+        assert queue.client.queues() == ["memory://app/feed.dead"]
+
+
+@pytest.mark.parametrize(
+    ("dead", "kind"),
+    [
+        ("nosuch://h/graves", unimq.InvalidURL),
+        ("memory:///graves?leese=1s", unimq.InvalidURL),
+        ("memory:///unimq-own", unimq.InvalidName),
+        ("graves\ttwo", unimq.InvalidURL),
+        ("unimq-own", unimq.InvalidName),
+    ],
+)
+def test_where_dead_letters_go_is_checked_when_the_queue_is_made(dead: str, kind: type[Exception]) -> None:
+    """Not when the first message dies."""
+    with pytest.raises(kind):
+        unimq.Queue(unimq.URL("memory", path="/jobs").with_options(dead=dead))
 
 
 def test_nothing_in_a_dead_letter_queue_is_given_up_by_itself() -> None:
@@ -97,8 +139,8 @@ def test_nothing_in_a_dead_letter_queue_is_given_up_by_itself() -> None:
 
 def test_a_dead_letter_queue_has_none_of_its_own() -> None:
     """Asking for it is a mistake."""
-    with unimq.Queue("memory:///jobs.dead") as queue, pytest.raises(unimq.InvalidArgument, match="none of its own"):
-        queue.dead.peek()
+    with unimq.Queue("memory:///jobs") as queue, pytest.raises(unimq.InvalidArgument, match="none of its own"):
+        queue.dead.dead.peek()
 
 
 def test_what_cannot_be_decoded_is_rejected_where_that_is_asked_for() -> None:
@@ -116,7 +158,7 @@ def test_the_room_for_the_suffix_is_part_of_the_name() -> None:
         client.queue("x" * 195)
         with pytest.raises(unimq.InvalidName, match=r"195 are possible.*\.dead"):
             client.queue("x" * 196)
-        client.queue("x" * 195 + ".dead")
+        assert client.queue("x" * 195).dead.name == "x" * 195 + ".dead"
 
 
 def test_a_reason_is_a_short_text() -> None:
