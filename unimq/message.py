@@ -119,7 +119,8 @@ class Letter(Generic[T]):
             return True
         if self._delivery.redelivered is not None:
             return self._delivery.redelivered
-        return None if self._delivery.delivery_count is None else False
+        # A count of nacks alone does not know of deliveries that ended with their consumer.
+        return False if self._delivery.delivery_count == 1 and self._channel.capabilities.counts == "fetches" else None
 
     @property
     def enqueued_at(self) -> float | None:

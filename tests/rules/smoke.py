@@ -11,7 +11,7 @@ import unimq
 from unimq import registry
 
 ROOT = Path(__file__).parent.parent.parent
-PACKAGES = ("unimq", "unimq_memory", "unimq_sqlite")
+PACKAGES = ("unimq", "unimq_activemq", "unimq_memory", "unimq_sqlite")
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     assert metadata["License-Expression"] == "MIT"
     assert "What each backend can do" in (metadata.get_payload() or "")
     assert importlib.metadata.version("unimq") == unimq.__version__
-    assert set(registry.schemes()) >= {"memory", "sqlite"}
+    assert set(registry.schemes()) >= {"activemq", "memory", "sqlite"}
     with tempfile.TemporaryDirectory() as directory:
         for url in ("memory://smoke/jobs", f"sqlite:///{directory}/smoke.db?queue=jobs"):
             with unimq.Queue(url) as queue:

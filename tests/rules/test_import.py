@@ -26,6 +26,7 @@ _NEVER = {
     "sqlite3",
     "ssl",
     "stomp",
+    "unimq_activemq",
     "unimq_memory",
     "unimq_sqlite",
     "zmq",

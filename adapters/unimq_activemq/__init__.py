@@ -1,0 +1,37 @@
+"""Queues of an Apache ActiveMQ broker, over STOMP 1.2.
+
+URL
+    `activemq://user:password@host:61613/jobs`, or `stomp://`, which is the same. The broker needs a STOMP connector,
+    best `stomp://0.0.0.0:61613?transport.tcpNoDelay=true`: without that option each get costs 40 ms.
+    `?persistent=false` lets the broker keep messages in memory, and lose them when it is killed.
+
+Delivery
+    At least once. A put returns with the broker's receipt, after it has written the message to its disk; a batch is one
+    transaction, stored whole or not at all. A message belongs to the connection that received it: when its consumer
+    dies, it is delivered again at once, in front. A nack, a delayed one too, and a reject are one transaction that
+    sends a copy and acknowledges the original; the copy goes to the tail. Nacks are counted, deliveries that ended with
+    the consumer's death are not. Messages come in the order of priority and put, while none is given back; what a dead
+    consumer held in larger numbers may come back in another order.
+    A consumer takes one message at a time and never holds what nobody has asked for. After kill -9 and a restart of the
+    broker, all that was confirmed is there. A consumer's host that vanishes without a word keeps what it held until the
+    broker's system notices, because there are no heart-beats yet.
+
+Limits
+    The broker must be configured for what it silently ignores otherwise: `schedulerSupport="true"` for delays,
+    `prioritizedMessages="true"` for priorities, the statistics plugin (with XStream and Jettison) for stats, purge and
+    queues, without which these time out. A delay is kept to half a second, never early. Expiry goes by the clocks of
+    both hosts. A broker takes 100 MB of body and 1000 headers of 10 KiB by default. Names have no blanks and none of
+    `, ? * >`. A peek shows what other consumers hold as well; stats and purge read the delayed messages of all queues.
+    STOMP can neither remove a queue nor a message that waits. Queues that are not used stay until the broker collects
+    them (`gcInactiveDestinations`), and thousands of them slow it down.
+
+Escape hatch
+    A delivered message's `native` is a `stomp.utils.Frame`, with the headers as they came. An application's header
+    with a name that STOMP or ActiveMQ understands travels under `unimq-h.` and does nothing there. What other programs
+    put into the queue is delivered with their headers, `type`, `correlation-id` and `reply-to` among them; what unimq
+    puts is a JMS BytesMessage with the encoded body.
+"""
+
+from unimq_activemq.driver import ActiveMQDriver, driver
+
+__all__ = ["ActiveMQDriver", "driver"]

@@ -1,0 +1,71 @@
+"""Connecting to a broker: the socket, and the login."""
+
+import math
+import socket
+import time
+from typing import Final
+
+from unimq.errors import AuthenticationFailed, ConnectError, ConnectionLost, Timeout
+from unimq.url import URL
+from unimq_activemq.frames import encode
+from unimq_activemq.refusals import refusal
+from unimq_activemq.wire import Wire
+
+__all__ = ["PORT", "connect"]
+
+PORT: Final = 61613
+"""Where ActiveMQ listens for STOMP."""
+
+
+def connect(url: URL, deadline: float) -> tuple[Wire, str]:
+    """A connection to the one host of `url` after its login, and what the broker calls itself.
+
+    Raises:
+        ConnectError, AuthenticationFailed, Timeout: as the driver contract has them.
+    """
+    host = url.hosts[0].name if url.hosts else "localhost"
+    port = (url.hosts[0].port if url.hosts else None) or PORT
+    left = deadline - time.monotonic()
+    try:
+        connection = socket.create_connection((host, port), None if left == math.inf else max(left, 0.001))
+    except TimeoutError as error:
+        msg = f"{url}: no connection in time"
+        raise Timeout(msg) from error
+    except OSError as error:
+        msg = f"{url}: cannot connect to {host}:{port}: {error}"
+        raise ConnectError(msg) from error
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    wire = Wire(connection, str(url))
+    try:
+        return wire, _log_in(wire, url, host, deadline)
+    except BaseException:
+        wire.close()
+        raise
+
+
+def _log_in(wire: Wire, url: URL, host: str, deadline: float) -> str:
+    headers = {"accept-version": "1.2", "host": host, "heart-beat": "0,0"}
+    if url.user is not None:
+        headers["login"] = url.user
+    if url.password is not None:
+        headers["passcode"] = url.password
+    try:
+        wire.write(encode("CONNECT", headers), deadline)
+        if not wire.wait(lambda: wire.welcome or wire.complaint, deadline):
+            msg = f"{url}: the broker took the connection, and did not answer in time"
+            raise Timeout(msg)
+    except ConnectionLost as error:
+        # A refused login's ERROR may be lost with the connection.
+        msg = f"{url}: the broker ended the connection at the login{_told(url)}: {error}"
+        raise ConnectError(msg) from error
+    if wire.welcome is None:
+        refused = refusal(str(url), wire.complaint or "")
+        if isinstance(refused, AuthenticationFailed):
+            raise refused
+        msg = f"{url}: the broker refuses the connection: {wire.complaint}"
+        raise ConnectError(msg)
+    return f"{wire.welcome.headers.get('server', 'a STOMP broker')}"
+
+
+def _told(url: URL) -> str:
+    return "" if url.user is not None else " (the URL has no user and password)"

@@ -1,0 +1,76 @@
+"""The driver of `activemq:`: what it can do, and connections to a broker."""
+
+from typing import TYPE_CHECKING, Final
+
+from unimq import options
+from unimq.capabilities import Capabilities, Limits, layered, native
+from unimq.errors import InvalidURL
+from unimq.options import Option
+from unimq.url import URL
+
+if TYPE_CHECKING:
+    from unimq_activemq.session import ActiveMQSession
+
+__all__ = ["ActiveMQDriver", "driver"]
+
+_CAPABILITIES: Final = Capabilities(
+    priority=native("needs prioritizedMessages in the broker's policy"),
+    delay=native("needs schedulerSupport in the broker"),
+    ttl=native("by the clocks of both hosts"),
+    headers=native(),
+    batch=native("one transaction: all or nothing"),
+    nack=layered("one transaction sends a copy and acknowledges the original"),
+    nack_delay=layered("as nack"),
+    lease=layered("unimq gives the message back; by itself the broker does so when the connection ends"),
+    extend=layered(),
+    delivery_count=layered("nacks are counted, in a header; deliveries that end in a crash are not"),
+    dead_letters=native("one transaction: it is never in both queues"),
+    peek=native("shows what others hold as well"),
+    stats=native("needs the statistics plugin in the broker"),
+    purge=native(),
+    queues=native("those that hold messages; needs the statistics plugin"),
+    guarantee="at-least-once",
+    survives_process_death="yes",
+    survives_host_loss="no",
+    survives_server_restart="yes",
+    order="fifo-until-redelivery",
+    nack_place="tail",
+    lease_by="connection",
+    counts="nacks",
+    atomic_move=True,
+    priority_levels=10,
+    delay_step=1.0,
+    keeps=frozenset({"id", "priority"}),
+    # A comma makes several destinations of one, a question mark begins options, * and > are wildcards.
+    limits=Limits(body=100 * 1024 * 1024, name_characters=r"[^\x00-\x20\x7f,?*>]", headers=5000),
+)
+
+
+class ActiveMQDriver:
+    """Queues of a broker."""
+
+    name = "activemq"
+    contract = 1
+    library = "stomp"
+    install = 'pip install "unimq[activemq]"'
+    path_is_queue = True
+    options = (Option("persistent", "bool", default=True, doc="Whether the broker writes messages to its disk."),)
+
+    def capabilities(self, url: URL) -> Capabilities:
+        """The same for every broker, until one is met."""
+        if url.transport is not None:
+            msg = f"{url}: activemq has no transport {url.transport!r}: write activemq://host/queue"
+            raise InvalidURL(msg)
+        return _CAPABILITIES
+
+    def open(self, url: URL, deadline: float) -> "ActiveMQSession":
+        """A connection, logged in."""
+        from unimq_activemq.connecting import connect  # noqa: PLC0415 - imports stomp.py, which only a connection needs
+        from unimq_activemq.session import ActiveMQSession  # noqa: PLC0415 - as above
+
+        own = options.read(url, self.options)
+        wire, server = connect(url, deadline)
+        return ActiveMQSession(wire, self.capabilities(url), server, str(url), persistent=own["persistent"])
+
+
+driver = ActiveMQDriver()
