@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 import pytest
-from harness import Recipe
+from harness import Recipe, Running
 
 from unimq.testing import QueueConformance
+from unimq.testing.faults import Faults
 
 
 class TestActiveMQ(QueueConformance):
@@ -14,3 +15,16 @@ class TestActiveMQ(QueueConformance):
     @pytest.fixture
     def url(self, shared: Callable[[Recipe], str], broker: Recipe) -> str:
         return shared(broker)
+
+
+@pytest.fixture(scope="class")
+def server(private: Callable[[Recipe], Running], broker: Recipe) -> Running:
+    return private(broker)
+
+
+class TestActiveMQFaults(Faults):
+    """A broker that is killed, paused and cut off."""
+
+    @pytest.fixture
+    def url(self, server: Running) -> str:
+        return server.url
