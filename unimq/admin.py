@@ -1,13 +1,25 @@
 """Looking after a queue: counting, peeking, removing. Each asks every host and puts the answers together."""
 
+import math
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from unimq import headers as reserved
 from unimq.driver import Delivery, Session, Stats
-from unimq.errors import Empty
+from unimq.errors import (
+    ConnectError,
+    ConnectionLost,
+    Empty,
+    InvalidName,
+    StorageError,
+    Timeout,
+    UnimqError,
+    Unsupported,
+)
 from unimq.message import Letter
 from unimq.sender import text, unsupported
+from unimq.settler import raise_failures
 
 if TYPE_CHECKING:
     from unimq.channel import Channel
@@ -36,7 +48,8 @@ def size(channel: "Channel[Any]") -> int:
     """Ready and delayed messages."""
     counts = stats(channel)
     if counts.ready is None:
-        raise unsupported(channel, "stats")
+        msg = f"size: the server of {channel.where} does not tell how many messages queue {channel.name!r} holds"
+        raise Unsupported(msg)
     return counts.ready + (counts.delayed or 0)
 
 
@@ -63,22 +76,63 @@ def delete(channel: "Channel[Any]") -> None:
 
 
 def redrive(channel: "Channel[Any]", parent: "Channel[Any]", limit: int | None) -> int:
-    """How many dead letters went back to where they came from, those without a known origin to `parent`."""
-    moved = 0
-    while limit is None or moved < limit:
+    """How many dead letters went back to where they came from, those without a usable origin to `parent`.
+
+    What died after the start stays, or a consumer that rejects it again would keep this going for ever.
+    """
+    start = time.time()
+    most = _waiting(channel) if limit is None else limit
+    outcomes: list[UnimqError | None] = []
+    stuck: list[Letter[Any]] = []
+    while most is None or len(outcomes) < most:
         try:
             letter = channel.receiver.get_many(1, 0.0)[0]
         except Empty:
             break
+        if most is None and _died_at(letter) > start:
+            stuck.append(letter)
+            break
         headers = {k: v for k, v in letter.headers.items() if not k.startswith(reserved.DEAD_PREFIX)}
-        channel.settler.put_back(letter, _origin(letter, parent), headers or None)
-        moved += 1
-    return moved
+        try:
+            channel.settler.put_back(letter, _origin(letter, parent), headers or None)
+        except (ConnectError, ConnectionLost, Timeout, StorageError):
+            channel.settler.give_back([*stuck, letter])
+            raise
+        except UnimqError as error:
+            # One that cannot go back keeps none of the others from it; it is held until the end, or it came again.
+            stuck.append(letter)
+            outcomes.append(error)
+        else:
+            outcomes.append(None)
+    channel.settler.give_back(stuck)
+    raise_failures("redrive", outcomes)
+    return len(outcomes)
+
+
+def _waiting(channel: "Channel[Any]") -> int | None:
+    """How many dead letters there are, where that is known for certain."""
+    if not channel.capabilities.stats:
+        return None
+    counts = stats(channel)
+    return None if counts.approximate or counts.ready is None else counts.ready
+
+
+def _died_at(letter: Letter[Any]) -> float:
+    """When it was given up, by the clock of whoever gave it up; long ago where that cannot be read."""
+    try:
+        return float(letter.headers.get(reserved.DEAD_AT, "-inf"))
+    except ValueError:
+        return -math.inf
 
 
 def _origin(letter: Letter[Any], parent: "Channel[Any]") -> "Channel[Any]":
     name = letter.headers.get(reserved.DEAD_ORIGIN, parent.name)
-    return parent if name == parent.name else parent.client.channel(name, None, parent.letter)
+    if name == parent.name:
+        return parent
+    try:
+        return parent.client.channel(name, None, parent.letter)
+    except InvalidName:  # another backend, or a foreign program, takes other names
+        return parent
 
 
 def _ask(capability: str, channel: "Channel[Any]", call: Callable[[Session, float], R]) -> list[R]:

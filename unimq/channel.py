@@ -106,6 +106,8 @@ class Channel(Generic[T]):
 
     def decode(self, raw: Delivery) -> tuple[Delivery, InvalidMessage | None]:
         """What was sent, or `raw` itself with the reason why it cannot be read."""
+        if raw.damage is not None:
+            return raw, InvalidMessage(raw.damage)
         delivery = raw
         try:
             for transform in reversed(self.transforms):

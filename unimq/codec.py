@@ -195,7 +195,20 @@ def _pickle_codec(type_: Any) -> Codec[Any]:
             raise TypeError(msg)
         return body
 
-    return Codec("pickle", _encoder("pickle", type_, write), _decoder("pickle", type_, read))
+    # What the documentation of `pickle.load` names; the classes that a pickle names are the writer's choice.
+    about_the_bytes = (
+        pickle.UnpicklingError,
+        ArithmeticError,
+        AttributeError,
+        EOFError,
+        ImportError,
+        LookupError,
+        MemoryError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    )
+    return Codec("pickle", _encoder("pickle", type_, write), _decoder("pickle", type_, read, about_the_bytes))
 
 
 _MAKERS: Final[dict[str, Callable[[Any], Codec[Any]]]] = {
@@ -276,13 +289,21 @@ def _encoder(codec: str, type_: Any, write: Callable[[Any], bytes]) -> Callable[
     return encode
 
 
-def _decoder(codec: str, type_: Any, read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """`read`, with everything it may raise as `InvalidMessage`: the bytes come from anybody."""
+def _decoder(
+    codec: str,
+    type_: Any,
+    read: Callable[[bytes], Any],
+    about_the_bytes: tuple[type[Exception], ...] = (msgspec.MsgspecError, ValueError, RecursionError),
+) -> Callable[[bytes], Any]:
+    """`read`, with what it raises about the bytes as `InvalidMessage`, because they come from anybody.
+
+    Anything else passes: an interruption, a time limit or a bug in somebody's own class says nothing about a message.
+    """
 
     def decode(raw: bytes) -> Any:
         try:
             return read(raw)
-        except (Exception, SystemExit) as error:  # a pickle may call sys.exit
+        except about_the_bytes as error:
             start = f"{raw[:_START]!r}{'...' if len(raw) > _START else ''}"
             msg = f"the body ({len(raw)} bytes, {start}) is no {codec}{_with(type_)}: {_reason(error)}"
             raise InvalidMessage(msg) from error

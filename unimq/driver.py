@@ -88,6 +88,9 @@ class Delivery(msgspec.Struct, frozen=True):
     """When the lease ends, as a `time.monotonic()` value; `None` where no clock ends it."""
     native: Any = None
     """The client library's own message, for the escape hatch."""
+    damage: str | None = None
+    """Why not all of it can be read, where a foreign program or a fault has damaged what the server stores beside the
+    body: it is an invalid message then, which can be settled like any other, and does not block its neighbours."""
 
 
 class Stats(msgspec.Struct, frozen=True):
@@ -168,7 +171,10 @@ class Session(Protocol):
         ...
 
     def cancel(self, queue: str, message_id: str, deadline: float) -> bool:
-        """Remove a message that nobody holds; false when there is none of that id. Capability *cancel*."""
+        """Remove what has that id and nobody holds; false when there is none. Capability *cancel*.
+
+        An id that the caller gave may have been put more than once: all of them are removed.
+        """
         ...
 
     def stats(self, queue: str, deadline: float) -> Stats:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ConnectionEvent", "Hooks", "Outcome"]
 
-Outcome = Literal["ack", "nack", "reject"]
+Outcome = Literal["ack", "nack", "reject", "discard"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,7 +149,7 @@ class Letter(Generic[T]):
 
     @property
     def settled(self) -> bool:
-        """Whether it was acked, nacked or rejected by this process."""
+        """Whether this process has settled it."""
         return self._claim.locked()
 
     @property
@@ -176,10 +176,11 @@ class Letter(Generic[T]):
 
 
 class Message(Letter[T]):
-    """A message in hand. Settle it once, with `ack`, `nack` or `reject`; as a context manager it settles itself.
+    """A message in hand. Settle it once, with `ack`, `nack`, `reject` or `discard`; a `with` block does it by itself.
 
-    `with message: ...` acks when the block ends, and nacks when it raises. A message that was settled inside the block
-    is left alone.
+    `with message: ...` acks when the block ends, and nacks when it raises. An interruption (Ctrl-C, `SystemExit`, a
+    cancelled task, a closed generator) is no failure: the message goes back and never becomes a dead letter by it. A
+    message that was settled inside the block is left alone.
     """
 
     __slots__ = ()
@@ -209,12 +210,21 @@ class Message(Letter[T]):
     def reject(self, reason: str = "rejected") -> None:
         """Given up: moved to the dead-letter queue, with `reason`, time, origin and count in its headers.
 
-        `reason` has at most 1000 characters. Rejecting inside a dead-letter queue discards the message.
+        A `reason` of more than 1000 characters is shortened; what cannot be printed is replaced. Rejecting inside a
+        dead-letter queue discards the message.
 
         Raises:
             AlreadySettled, LeaseLost, ConnectionLost, Timeout: as `ack`.
         """
         self._channel.settler.reject(self, reason)
+
+    def discard(self) -> None:
+        """Given up without a dead letter: the message is removed for good.
+
+        Raises:
+            AlreadySettled, LeaseLost, ConnectionLost, Timeout: as `ack`.
+        """
+        self._channel.settler.ack(self, "discard")
 
     def extend(self, seconds: float | timedelta | None = None) -> float:
         """Keep the lease for at least `seconds` from now (default: the queue's lease); returns the seconds granted.
@@ -245,6 +255,9 @@ class Message(Letter[T]):
             return
         if error is None:
             self.ack()
+            return
+        if not isinstance(error, Exception):
+            self._channel.settler.give_back([self])
             return
         try:
             self.nack()

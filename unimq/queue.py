@@ -205,10 +205,11 @@ class Queue(Generic[T]):
 
         Raises:
             BatchError: some were not stored; `outcomes` has a receipt or an error for each, in order.
-            InvalidArgument, TooLarge, Unsupported: one of them cannot be sent; nothing was.
+            InvalidArgument, TooLarge, Unsupported: one of them cannot be sent, or `bodies` is a text, bytes or a
+                mapping, which is a single body; nothing was sent.
         """
         sender = self._channel.sender
-        messages = [sender.build(body, headers, priority, delay, at, ttl) for body in bodies]
+        messages = sender.build_many(bodies, headers, priority, delay, at, ttl)
         return sender.send_many(messages, key, self._deadline(timeout))
 
     def encode(  # noqa: PLR0913
@@ -318,6 +319,8 @@ class Queue(Generic[T]):
     def cancel(self, id: str) -> bool:  # noqa: A002 - as in put
         """Remove a message that still waits, by its receipt's id; false when there is none that nobody holds.
 
+        Where a repeated put with `id=` stored it more than once, all of them are removed.
+
         Raises:
             Unsupported: the backend cannot find a message by its id.
         """
@@ -387,9 +390,11 @@ class DeadLetterQueue(Queue[T]):
     def redrive(self, limit: int | None = None) -> int:
         """Put dead letters back where they came from, as if never delivered; returns how many.
 
-        It stops after `limit` (1 or more), or when the dead-letter queue is empty.
+        It stops after `limit` (1 or more), or when those that were there at the start are back; what dies again
+        meanwhile stays. One whose origin is no name for this backend goes to the queue whose dead letters these are.
 
         Raises:
             InvalidArgument: `limit` is out of its range.
+            BatchError: some could not be put back and are still there; `outcomes` has `None` or an error for each.
         """
         return admin.redrive(self._channel, self._parent, None if limit is None else count(limit, "limit", most=2**53))

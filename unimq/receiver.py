@@ -231,7 +231,7 @@ _NEVER: Final = Cancellation()
 
 
 def _letter(channel: "Channel[Any]", link: Link, raw: Delivery) -> Letter[Any]:
-    delivery, invalid = channel.decode(raw) if channel.transforms else (raw, None)
+    delivery, invalid = channel.decode(raw) if channel.transforms or raw.damage else (raw, None)
     letter = channel.letter(channel, link, raw, delivery, invalid)
     if channel.keeps_lease:
         channel.settler.keep_lease(letter)
@@ -254,7 +254,7 @@ def hand_over(letter: Letter[Any]) -> bool:
             channel.settler.ack(letter)
             return False
         if settings.max_deliveries is not None and (delivery.delivery_count or 0) > settings.max_deliveries:
-            channel.settler.reject(letter, f"delivered {settings.max_deliveries} times, the most that is allowed")
+            channel.settler.reject_unseen(letter)
             return False
         if settings.invalid == "reject" and not _decodes(letter):
             return False
@@ -277,6 +277,6 @@ def _decodes(letter: Letter[Any]) -> bool:
     try:
         letter.body  # noqa: B018 - decodes, and keeps what it decoded
     except InvalidMessage as error:
-        letter._channel.settler.reject(letter, f"cannot be decoded: {error}"[:1000])
+        letter._channel.settler.reject(letter, f"cannot be decoded: {error}")
         return False
     return True

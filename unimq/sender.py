@@ -1,7 +1,7 @@
 """Putting: check and encode what the caller gave, before any I/O; then send it, with an outcome for every message."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 _ID_CHARACTERS: Final = 200
 _NO_METADATA: Final = (None, None, 0, None, None, None, None, None)
+_ONE_BODY: Final = (str, bytes, bytearray, memoryview, Mapping)
 _CHUNK: Final = 1000
 """Messages that one exchange of a put of many sends; more costs memory and gains nothing."""
 
@@ -52,6 +53,17 @@ class Sender(Generic[T]):
         if metadata == _NO_METADATA and channel.is_plain:
             return self.encode(Outgoing(raw))
         return self.encode(self._with_metadata(raw, *metadata))
+
+    def build_many(self, bodies: Iterable[T], *metadata: Any) -> list[Outgoing]:
+        """The encoded messages of a put of many, which have the same metadata.
+
+        A text, bytes or a mapping is one body and no collection of them, which is a mistake that nobody would see.
+        """
+        given: Any = bodies  # what the annotation promises is checked here
+        if isinstance(given, _ONE_BODY) or not isinstance(given, Iterable):
+            msg = f"bodies={short(bodies)}: must be a list or another iterable of bodies; a single one is for put()"
+            raise InvalidArgument(msg)
+        return [self.build(body, *metadata) for body in bodies]
 
     def _with_metadata(  # noqa: PLR0913, PLR0917
         self,
@@ -120,9 +132,8 @@ class Sender(Generic[T]):
         """
         channel = self._channel
         channel.check_open()
-        if key is not None and not isinstance(key, str):
-            msg = f"key={short(key)}: must be a str"
-            raise InvalidArgument(msg)
+        if key is not None:
+            _check_key(key)
         pool, known = channel.pool, channel.capabilities
         hosts = pool.order(key)
         for host in hosts[:-1]:
@@ -230,6 +241,12 @@ def unsupported(channel: "Channel[Any]", name: str, why: str = "") -> Unsupporte
     return Unsupported(
         f"{name} is {capability.level} on queue {channel.name!r} of {channel.where}{reason}; {why}{remedy}"
     )
+
+
+def _check_key(key: object) -> None:
+    if not isinstance(key, str) or any("\ud800" <= character <= "\udfff" for character in key):
+        msg = f"key={short(key)}: must be a str without lone surrogates"
+        raise InvalidArgument(msg)
 
 
 def _epoch(at: datetime) -> float:

@@ -32,6 +32,7 @@ R = TypeVar("R")
 
 _REASON_CHARACTERS: Final = 1000
 _MAX_DELIVERIES_REASON: Final = "nacked after {} deliveries, the most that is allowed"
+_TOO_OFTEN_REASON: Final = "delivered {} times, {} are allowed"
 
 
 class Settler(Generic[T]):
@@ -42,11 +43,11 @@ class Settler(Generic[T]):
 
     # What an application asks for
 
-    def ack(self, letter: Letter[T]) -> None:
-        """Remove it for good."""
+    def ack(self, letter: Letter[T], outcome: Outcome = "ack") -> None:
+        """Remove it for good: done, or discarded."""
         self._claim(letter)
         self._settle(letter, lambda session, deadline: _check(session.ack([letter._raw], deadline)))
-        self._tell(letter, "ack")
+        self._tell(letter, outcome)
 
     def ack_many(self, messages: Iterable[Letter[T]]) -> list[UnimqError | None]:
         """Remove many; the outcome of each. One exchange for each session that they came over."""
@@ -75,9 +76,17 @@ class Settler(Generic[T]):
 
     def reject(self, letter: Letter[T], reason: str) -> None:
         """Move it to the dead-letter queue; inside one, discard it."""
-        if not isinstance(reason, str) or len(reason) > _REASON_CHARACTERS:
-            msg = f"reason={str(reason)[:60]!r}...: must be a str of at most {_REASON_CHARACTERS} characters"
+        if not isinstance(reason, str):
+            msg = f"reason={short(reason)}: must be a str"
             raise InvalidArgument(msg)
+        self._reject(letter, reason, letter.delivery_count)
+
+    def reject_unseen(self, letter: Letter[T]) -> None:
+        """Move to the dead-letter queue what was delivered often enough before this delivery, which nobody sees."""
+        before = (letter.delivery_count or 1) - 1
+        self._reject(letter, _TOO_OFTEN_REASON.format(before, self._channel.settings.max_deliveries), before)
+
+    def _reject(self, letter: Letter[T], reason: str, deliveries: int | None) -> None:
         channel = self._channel
         if channel.is_dead:
             self._claim(letter)
@@ -87,7 +96,7 @@ class Settler(Generic[T]):
                 raise unsupported(channel, "dead_letters")
             dead = channel.dead_channel()
             self._claim(letter)
-            self._move(letter, dead, lambda: _as_dead(letter, dead, reason))
+            self._move(letter, dead, lambda: _as_dead(letter, dead, reason, deliveries))
         self._tell(letter, "reject")
 
     def extend(self, letter: Letter[T], duration: float | timedelta | None) -> float:
@@ -328,19 +337,26 @@ def _copy(letter: Letter[Any], target: "Channel[Any]", *, verbatim: bool = False
     return msgspec.structs.replace(message, headers=None)
 
 
-def _as_dead(letter: Letter[Any], target: "Channel[Any]", reason: str) -> Outgoing:
+def _as_dead(letter: Letter[Any], target: "Channel[Any]", reason: str, deliveries: int | None) -> Outgoing:
     """The message for the dead-letter queue, with as much of its story as fits into the backend's body limit."""
     own = {k: v for k, v in letter.headers.items() if not k.startswith(reserved.DEAD_PREFIX)}
     origin = {reserved.DEAD_ORIGIN: letter.queue}
     if letter._invalid is not None or _is_plain(letter):
         origin[reserved.DEAD_VERBATIM] = "yes"
-    story = {reserved.DEAD_REASON: " ".join(reason.split()), reserved.DEAD_AT: f"{time.time():.3f}"}
-    if letter.delivery_count is not None:
-        story[reserved.DEAD_DELIVERIES] = str(letter.delivery_count)
+    story = {reserved.DEAD_REASON: _in_a_line(reason), reserved.DEAD_AT: f"{time.time():.6f}"}
+    if deliveries is not None:
+        story[reserved.DEAD_DELIVERIES] = str(deliveries)
     for headers in ({**own, **origin, **story}, {**own, **origin}):
         with contextlib.suppress(TooLarge):
             return _copy(letter, target, headers=headers, expires_at=None, delivery_count=0)
     return _copy(letter, target, verbatim=True, headers=None, expires_at=None)
+
+
+def _in_a_line(reason: str) -> str:
+    """What can be written everywhere: an error's text may have any length, lines, and names that are no text."""
+    words = " ".join(reason[: 2 * _REASON_CHARACTERS].split())
+    text = "".join(c if c.isprintable() else "\ufffd" for c in words)
+    return text if len(text) <= _REASON_CHARACTERS else f"{text[: _REASON_CHARACTERS - 3]}..."
 
 
 def _is_plain(letter: Letter[Any]) -> bool:

@@ -206,16 +206,14 @@ class Store:
         return Stats(ready=ready, delayed=len(self.delayed), leased=len(self.held), oldest=age)
 
     def cancel(self, message_id: str) -> bool:
-        """Forget one that nobody holds; false when there is none of that id."""
-        found = next((entry for entry in self._waiting() if entry.id == message_id), None)
-        if found is None:
-            return False
+        """Forget those of that id that nobody holds; false when there are none."""
+        before = self.size()
         for line in self._lines:
-            if line.rank == found.rank:
-                line.keep([entry for entry in line if entry is not found])
-        self.delayed = [item for item in self.delayed if item[2] is not found]
+            if any(entry.id == message_id for entry in line):
+                line.keep([entry for entry in line if entry.id != message_id])
+        self.delayed = [item for item in self.delayed if item[2].id != message_id]
         heapq.heapify(self.delayed)
-        return True
+        return self.size() < before
 
     def purge(self) -> int:
         """Forget all that nobody holds; how many those were."""

@@ -17,6 +17,13 @@ _encode_headers: Final = msgspec.msgpack.Encoder().encode
 _decode_headers: Final = msgspec.msgpack.Decoder(dict[str, str]).decode
 _ID: Final = re.compile(r"([0-9a-f]{1,15})-([0-9a-f]{16})\Z")
 _HIGHEST: Final = 9
+_SOUND: Final = frozenset(
+    (int, int, int, int, own_id, expires, float, headers, bytes)
+    for own_id in (str, type(None))
+    for expires in (float, type(None))
+    for headers in (bytes, type(None))
+)
+"""The types of a row as we write it. SQLite would keep any."""
 
 
 def nonces() -> Iterator[int]:
@@ -80,11 +87,18 @@ def parse_id(text: str) -> tuple[int, int] | None:
 def delivery_of(queue: str, row: Row, until: float | None) -> Delivery:
     """What is delivered, held until then (monotonic seconds); `None` for a peek."""
     seq, rank, nonce, count, own_id, expires, enqueued, headers, body = row
+    try:
+        told = None if headers is None else _decode_headers(headers)
+    except (msgspec.DecodeError, TypeError) as error:
+        return _damaged(queue, row, until, f"its headers: {error}")
+    if tuple(map(type, row)) not in _SOUND:
+        kinds = ", ".join(type(value).__name__ for value in row)
+        return _damaged(queue, row, until, f"its columns hold {kinds}")
     return Delivery(
         queue,
         body,
         None if until is None else (seq, nonce, count),
-        None if headers is None else _decode_headers(headers),
+        told,
         id_of(seq, nonce, own_id),
         _HIGHEST - rank,
         count,
@@ -92,4 +106,18 @@ def delivery_of(queue: str, row: Row, until: float | None) -> Delivery:
         enqueued,
         expires,
         until,
+    )
+
+
+def _damaged(queue: str, row: Row, until: float | None, why: str) -> Delivery:
+    """A row that a foreign program or a fault has damaged, with what can be told of it."""
+    seq, _, nonce, count, own_id, *_, body = row
+    return Delivery(
+        queue,
+        body if isinstance(body, bytes) else str(body).encode(),
+        None if until is None else (seq, nonce, count),
+        id=own_id if isinstance(own_id, str) else None,
+        delivery_count=count if isinstance(count, int) else None,
+        lease_until=until,
+        damage=f"the row {seq} of the store is damaged: {why}",
     )

@@ -197,7 +197,7 @@ class SQLiteSession:
         now = time.time()
         row: tuple[Any, ...] = self._store.rows(deadline, sql.STATS, (queue, now))[0]
         ready, oldest, ripe, oldest_ripe, delayed, leased = row
-        oldest = min((one for one in (oldest, oldest_ripe) if one is not None), default=None)
+        oldest = min((one for one in (oldest, oldest_ripe) if isinstance(one, float)), default=None)
         return Stats(ready + ripe, delayed, leased, None if oldest is None else max(0.0, now - oldest))
 
     def purge(self, queue: str, deadline: float) -> int:

@@ -149,6 +149,7 @@ def open_store(path: str, *, shared: bool, durability: str, deadline: float) -> 
         )
     except sqlite3.Error as error:
         raise translate(error, path) from error
+    connection.text_factory = _text
     store = Store(connection, path)
     try:
         _prepare(store, shared=shared, durability=durability, deadline=deadline)
@@ -157,6 +158,11 @@ def open_store(path: str, *, shared: bool, durability: str, deadline: float) -> 
         connection.close()
         raise
     return store
+
+
+def _text(raw: bytes) -> str:
+    """A text of the store, which a foreign program may have written: it must not block what is beside it."""
+    return raw.decode(errors="replace")
 
 
 def _check_path(path: str) -> None:

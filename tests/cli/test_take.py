@@ -74,6 +74,39 @@ def test_what_cannot_be_decoded_is_shown_as_bytes(run, here: str) -> None:
     assert "\x1b" not in peeked.stderr
 
 
+@pytest.mark.parametrize("options", ["", "?invalid=reject", "?max_deliveries=1"])
+def test_the_wrong_codec_takes_nothing(run, here: str, options: str) -> None:
+    """What it cannot decode goes back, and never to the dead letters; --codec raw takes any bytes."""
+    run("put", here, "no json", "--codec", "raw")
+    for _ in range(2):
+        assert "is no json" in run("get", here + options, code=1).stderr
+    assert run("dead", "list", here).stdout == ""
+    assert run("get", here, "--codec", "raw").stdout == "no json\n"
+
+
+def test_a_body_does_not_play_with_the_terminal(terminal, process, url: str) -> None:
+    """It could clear the screen or set the window's title: control characters are escaped, unless --raw is given."""
+    wild = "\x1b]0;title\x07\x9b2J"
+    with unimq.Queue(url) as queue:
+        queue.put_many([wild] * 3)
+    for command, shown in (
+        (["peek"], r"\x1b]0;title\x07\x9b2J"),
+        (["peek", "--json"], r"\u001b]0;title\u0007\u009b2J"),
+        (["get"], r"\x1b]0;title\x07\x9b2J"),
+        (["get", "--raw"], wild),
+    ):
+        looking = terminal(*command, url)
+        looking.wait_for(shown)
+        assert looking.end() == 0
+    assert process("get", url).stdout == f"{wild}\n"
+
+
+def test_the_package_is_the_command() -> None:
+    """`python -m unimq` is `unimq`."""
+    done = subprocess.run([sys.executable, "-m", "unimq", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"unimq {unimq.__version__}\n"
+
+
 def test_keep_gives_the_messages_back(run, here: str) -> None:
     """They are printed and still there, in their order."""
     for body in "123":

@@ -1,5 +1,6 @@
 """What is the SQLite backend's own: places, ids, plans, waking, the outbox."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -303,3 +304,43 @@ class TestOutbox:
             pytest.raises(unimq.InvalidArgument, match="use the queue once"),
         ):
             unimq_sqlite.put(connection, queue, "x")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "headers = x'c1'",
+        "headers = 'text'",
+        "headers = x'80ff'",
+        "body = 'text'",
+        "body = 7",
+        "own_id = x'00'",
+        "own_id = CAST(x'ff' AS TEXT)",
+        "expires = 'never'",
+        "enqueued = 'yesterday'",
+        "count = 'many'",
+        "rank = 'first'",
+        "nonce = 'none'",
+    ],
+)
+def test_a_damaged_row_does_not_block_its_neighbours(tmp_path: Path, damage: str) -> None:
+    """It is an invalid message like any other: it can be settled, rejected and shown, and the others come."""
+    path = tmp_path / "jobs.db"
+    with unimq.Queue(f"sqlite:///{path}?queue=jobs") as queue:
+        queue.put_many(["a", "b", "c"], headers={"own": "kept"})
+        connection = sqlite3.connect(path, isolation_level=None)
+        connection.execute(f"UPDATE unimq_messages SET {damage} WHERE seq = 2")  # noqa: S608 - of these tests
+        connection.close()
+        assert queue.stats().ready == 3
+        assert len(queue.peek(10)) == 3
+    with unimq.Queue(f"sqlite:///{path}?queue=jobs&invalid=reject", max_deliveries=2) as queue:
+        seen: list[object] = []
+        with contextlib.suppress(unimq.Empty):
+            while True:
+                with queue.get(timeout=0) as message:
+                    seen.append(message.body)
+        assert [one for one in seen if one != "b"] == ["a", "c"]
+        assert (queue.size(), queue.stats().leased) == (0, 0)
+        assert queue.dead.size() == 3 - len(seen)
+        for letter in queue.dead.peek():
+            assert "damaged" in letter.headers["unimq-dead-reason"]

@@ -311,9 +311,37 @@ def test_a_pickle_that_was_cut_off_is_invalid(body: object, data: st.DataObject)
         codec_for("pickle").decode(raw[: data.draw(st.integers(0, len(raw) - 1))])
 
 
-def test_a_pickle_that_would_end_the_process_is_invalid() -> None:
-    """`sys.exit` is no `Exception`."""
-    with pytest.raises(InvalidMessage, match="is no pickle: SystemExit"):
+class TimeLimit(Exception):
+    """What a signal handler raises, as task frameworks do."""
+
+
+class Interrupting:
+    """Raises what it is told to while a body is being decoded."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __call__(self, _body: object) -> "Interrupting":
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt(), TimeLimit("soft"), AssertionError("a bug")])
+@pytest.mark.parametrize("codec", ["json", "msgpack"])
+def test_what_is_not_about_the_bytes_passes(codec: str, error: BaseException) -> None:
+    """An interruption or a bug while a body is decoded does not make a sound message an invalid one."""
+
+    class Model:
+        model_dump = None
+        model_validate_json = Interrupting(error)
+
+    sound = codec_for(codec).encode({"n": 1})
+    with pytest.raises(type(error)):
+        codec_for(codec, Model).decode(sound)
+
+
+def test_what_a_pickle_does_passes() -> None:
+    """To end the process is among what its writer may do."""
+    with pytest.raises(SystemExit):
         codec_for("pickle").decode(b"csys\nexit\n(tR.")
 
 

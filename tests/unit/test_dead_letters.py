@@ -1,12 +1,17 @@
 """Dead letters: what goes there, what stays there, and how it comes back."""
 
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import unimq
 import unimq_memory
+from unimq.capabilities import absent
+from unimq.driver import Outgoing
 
 
 @pytest.fixture(autouse=True)
@@ -161,13 +166,104 @@ def test_the_room_for_the_suffix_is_part_of_the_name() -> None:
         assert client.queue("x" * 195).dead.name == "x" * 195 + ".dead"
 
 
-def test_a_reason_is_a_short_text() -> None:
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("x" * 5000, "x" * 997 + "..."),
+        ("a\0b \x1b[31mred\n  two", "a\ufffdb \ufffd[31mred two"),
+        ("No such file: caf\udce9.txt", "No such file: caf\ufffd.txt"),
+        ("", ""),
+    ],
+)
+def test_any_reason_can_be_told(reason: str, told: str) -> None:
+    """It is an error's text, as a rule: what cannot be written is replaced, and what is long is shortened."""
+    with unimq.Queue("memory:///jobs") as queue:
+        queue.put(1)
+        queue.get(timeout=0).reject(reason)
+        assert queue.dead.peek()[0].headers["unimq-dead-reason"] == told
+
+
+def test_a_reason_is_a_text() -> None:
     """Anything else is refused, and the message stays in hand."""
     with unimq.Queue("memory:///jobs") as queue:
         queue.put(1)
         message = queue.get(timeout=0)
-        with pytest.raises(unimq.InvalidArgument, match="reason"):
-            message.reject("x" * 1001)
-        with pytest.raises(unimq.InvalidArgument, match="reason"):
+        with pytest.raises(unimq.InvalidArgument, match="reason=None: must be a str"):
             message.reject(None)  # type: ignore[arg-type]
         message.ack()
+
+
+def test_one_damaged_dead_letter_keeps_none_from_going_back() -> None:
+    """An origin that no queue can have means the queue that is asked; what cannot go back at all is told at the end."""
+    with unimq.connect("memory://") as client:
+        session = client.driver.open(client.url, math.inf)
+        odd = [Outgoing(b"1", headers={"unimq-dead-origin": name}) for name in ("bad\nname", "full")]
+        session.send("jobs.dead", [*odd, Outgoing(b"2")], math.inf)
+        queue = client.queue("jobs")
+        put_back = queue.dead._channel.settler.put_back
+
+        def refuse(letter: unimq.Message[object], target: Any, headers: Any) -> None:
+            if target.name == "full":
+                msg = "too large for it"
+                raise unimq.TooLarge(msg)
+            put_back(letter, target, headers)
+
+        queue.dead._channel.settler.put_back = refuse  # type: ignore[method-assign,assignment]
+        with pytest.raises(unimq.BatchError, match="redrive: 1 of 3 failed") as caught:
+            queue.dead.redrive()
+        assert caught.value.failed == [1]
+        assert [one.body for one in queue.get_many(10, timeout=0)] == [1, 2]
+        assert queue.dead.size() == 1
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_a_redrive_ends_though_its_work_feeds_it(*, counted: bool) -> None:
+    """A consumer that rejects again whatever comes back does not keep it going, whether the backend counts or not."""
+    with unimq.connect("memory://") as client:
+        queue = client.queue("jobs")
+        queue.put_many([1, 2, 3])
+        for message in queue.get_many(3, timeout=0):
+            message.reject()
+        if not counted:
+            client._capabilities = replace(client.capabilities, stats=absent())
+        put_back = queue.dead._channel.settler.put_back
+
+        def put_back_and_work(letter: unimq.Message[object], target: Any, headers: Any) -> None:
+            put_back(letter, target, headers)
+            queue.get(timeout=1).reject("again")
+
+        queue.dead._channel.settler.put_back = put_back_and_work  # type: ignore[method-assign,assignment]
+        assert queue.dead.redrive() == 3
+        assert len(queue.dead.peek(10)) == 3
+
+
+def test_a_discarded_message_leaves_no_dead_letter() -> None:
+    """It is gone for good, and the hook is told so."""
+    told: list[str] = []
+    with unimq.connect("memory://", hooks=unimq.Hooks(settle=lambda _, outcome: told.append(outcome))) as client:
+        queue = client.queue("jobs")
+        queue.put(1)
+        message = queue.get(timeout=0)
+        message.discard()
+        assert (queue.stats().leased, queue.size(), queue.dead.size()) == (0, 0, 0)
+        assert told == ["discard"]
+        with pytest.raises(unimq.AlreadySettled):
+            message.ack()
+
+
+def test_the_reason_and_the_header_agree_on_the_deliveries() -> None:
+    """Whether it was nacked once too often, or its consumers died and nobody sees it once more."""
+    with unimq.Queue("memory:///jobs", max_deliveries=2, lease=0.05) as queue:
+        queue.put("nacked")
+        queue.get(timeout=0).nack()
+        queue.get(timeout=0).nack()
+        queue.put("kills")
+        queue.get(timeout=0)
+        queue.get(timeout=5)
+        with pytest.raises(unimq.Empty):
+            queue.get(timeout=0.2)
+        told = [(one.headers["unimq-dead-reason"], one.headers["unimq-dead-deliveries"]) for one in queue.dead.peek(2)]
+        assert told == [
+            ("nacked after 2 deliveries, the most that is allowed", "2"),
+            ("delivered 2 times, 2 are allowed", "2"),
+        ]

@@ -1,5 +1,6 @@
 """The message in hand, settled by awaiting."""
 
+import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from types import TracebackType
@@ -30,6 +31,9 @@ class AsyncMessage(Letter[T]):
     async def reject(self, reason: str = "rejected") -> None:
         await self._face.run(self._channel.settler.reject, self, reason)
 
+    async def discard(self) -> None:
+        await self._face.run(self._channel.settler.ack, self, "discard")
+
     async def extend(self, seconds: float | timedelta | None = None) -> float:
         return await self._face.run(self._channel.settler.extend, self, seconds)
 
@@ -48,6 +52,10 @@ class AsyncMessage(Letter[T]):
             return
         if error is None:
             await self.ack()
+            return
+        if not isinstance(error, Exception):
+            # Not stopped by another cancellation of the same task.
+            await asyncio.shield(self._face.run(self._channel.settler.give_back, [self]))
             return
         try:
             await self.nack()

@@ -164,7 +164,7 @@ class AsyncQueue(Generic[T]):
         timeout: float | timedelta | None = None,
     ) -> list[Receipt]:
         sender = self._channel.sender
-        messages = [sender.build(body, headers, priority, delay, at, ttl) for body in bodies]
+        messages = sender.build_many(bodies, headers, priority, delay, at, ttl)
         return await self.run(sender.send_many, messages, key, self._channel.deadline(timeout_seconds(timeout)))
 
     def encode(  # noqa: PLR0913

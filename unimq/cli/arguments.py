@@ -18,6 +18,7 @@ __all__ = [
     "looks_like_url",
     "message_queue",
     "queue_option",
+    "raw_option",
     "url_argument",
     "url_or_variable",
 ]
@@ -63,16 +64,20 @@ def count_option(default: int) -> Callable[[F], F]:
 url_argument = click.argument("url", required=False, callback=_given)
 queue_option = click.option("--queue", "-q", metavar="NAME", help="The queue, instead of the URL's.")
 codec_option = click.option("--codec", type=click.Choice(_CODECS), help="The codec of bodies, instead of the URL's.")
+raw_option = click.option("--raw", is_flag=True, help="Print control characters as they are, also on a terminal.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
 
 
 def message_queue(url: str | None, name: str | None, codec: str | None) -> "unimq.Queue[Any]":
     """A queue whose bodies are shown to people or made by them.
 
+    Nothing in it is given up by a look: not what this codec cannot decode, nor what was looked at too often.
+
     Raises:
         Unsupported: its codec is pickle: to look at a message would run what is in it.
     """
-    queue: unimq.Queue[Any] = unimq.Queue(url, name=name, codec=codec)
+    harmless = unimq.URL.parse(url).with_options(invalid=None, max_deliveries=None)
+    queue: unimq.Queue[Any] = unimq.Queue(harmless, name=name, codec=codec)
     if queue.codec == "pickle":
         queue.close()
         msg = "codec=pickle: the command line does not unpickle; --codec raw shows the bytes"

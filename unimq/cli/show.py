@@ -91,8 +91,11 @@ def took(seconds: float) -> str:
 
 
 def print_json(value: object) -> None:
-    """One line of JSON."""
-    click.echo(_json(value))
+    """One line of JSON; on a terminal what JSON does not escape, but a terminal may obey, is escaped too."""
+    text = _json(value)
+    if sys.stdout.isatty():
+        text = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+    click.echo(text)
 
 
 def _json(value: object) -> str:
@@ -141,13 +144,20 @@ def body_of(letter: Letter[Any]) -> Any:
         return letter.raw
 
 
-def print_message(letter: Letter[Any], *, as_json: bool) -> None:
-    """A message's body on a line, or all of it as JSON; written through before it returns."""
+def print_message(letter: Letter[Any], *, as_json: bool, raw: bool) -> None:
+    """A message's body on a line, or all of it as JSON; written through before it returns.
+
+    On a terminal control characters are escaped, unless it is to be `raw`: a body could clear the screen, and more.
+    """
     if as_json:
         print_json(message_record(letter))
         return
     body = body_of(letter)
-    click.echo(body if isinstance(body, (str, bytes)) else _json(_shown(body)))
+    shown = body if isinstance(body, (str, bytes)) else _json(_shown(body))
+    if not raw and sys.stdout.isatty():
+        text = shown.decode(errors="backslashreplace") if isinstance(shown, bytes) else shown
+        shown = "\n".join(map(printable, text.split("\n")))
+    click.echo(shown)
 
 
 def print_table(

@@ -13,6 +13,7 @@ from unimq.cli.arguments import (
     json_option,
     message_queue,
     queue_option,
+    raw_option,
     url_argument,
 )
 from unimq.cli.show import print_message
@@ -30,6 +31,7 @@ __all__ = ["COMMANDS"]
 @click.option("--keep/--ack", help="Give them back at the end, or remove each (default).")
 @queue_option
 @codec_option
+@raw_option
 @json_option
 def get(  # noqa: PLR0913 - its options
     url: str | None,
@@ -39,12 +41,14 @@ def get(  # noqa: PLR0913 - its options
     keep: bool,
     queue: str | None,
     codec: str | None,
+    raw: bool,
     as_json: bool,
 ) -> None:
     """Take messages, print their bodies, and ack each once it is printed.
 
-    What could not be printed goes back. With --keep all go back; this counts as a delivery where deliveries are
-    counted, so that peek is the better choice where the backend has it.
+    What could not be printed, or not be decoded by the codec, goes back; --codec raw takes any bytes. With --keep all
+    go back; this counts as a delivery where deliveries are counted, so that peek is the better choice where the backend
+    has it.
     """
     with message_queue(url, queue, codec) as source:
         if keep and not source.capabilities.nack:
@@ -57,10 +61,11 @@ def get(  # noqa: PLR0913 - its options
                 seen += 1
                 if keep:
                     kept.append(message)
-                    print_message(message, as_json=as_json)
+                    print_message(message, as_json=as_json, raw=raw)
                 else:
                     with message:
-                        print_message(message, as_json=as_json)
+                        message.body  # noqa: B018 - what the codec does not take is not acked
+                        print_message(message, as_json=as_json, raw=raw)
         finally:
             # Each goes before those that wait, or behind them: so that they are in the order in which they came.
             source.nack(kept if source.capabilities.nack_place == "tail" else reversed(kept)) if kept else None
@@ -87,13 +92,16 @@ def _expect(seen: int, queue: "unimq.Queue[Any]") -> None:
 @count_option(1)
 @queue_option
 @codec_option
+@raw_option
 @json_option
-def peek(url: str | None, count: int, *, queue: str | None, codec: str | None, as_json: bool) -> None:
+def peek(  # noqa: PLR0913 - its options
+    url: str | None, count: int, *, queue: str | None, codec: str | None, raw: bool, as_json: bool
+) -> None:
     """Print the next messages without taking them."""
     with message_queue(url, queue, codec) as source:
         found = source.peek(count)
         for message in found:
-            print_message(message, as_json=as_json)
+            print_message(message, as_json=as_json, raw=raw)
         _expect(len(found), source)
 
 

@@ -198,6 +198,18 @@ class Admin(Cases):
         assert sorted(await lab.bodies(queue, 2)) == [0, 2]
         await lab.nothing(queue, 0.3)
 
+    @needs("cancel")
+    async def test_an_id_that_was_put_twice_is_cancelled_twice(self, lab: Lab) -> None:
+        """A repeated put with `id=` may have stored it again: all that wait are removed, and nothing else."""
+        queue = lab.queue()
+        for body in ("first", "again"):
+            await queue.put(body, id="the same")
+        await queue.put("other")
+        assert await queue.cancel("the same") is True
+        assert await queue.cancel("the same") is False
+        assert await lab.bodies(queue, 1) == ["other"]
+        await lab.nothing(queue)
+
     @needs("cancel", "at-least-once")
     async def test_a_message_in_hand_cannot_be_cancelled(self, lab: Lab) -> None:
         """It belongs to its consumer."""

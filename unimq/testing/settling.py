@@ -1,5 +1,6 @@
 """Group 4: acknowledging, giving back, giving up; also late, twice, elsewhere, and after a crash."""
 
+import asyncio
 import time
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from unimq.errors import AlreadySettled, InvalidArgument, LeaseLost
 from unimq.testing import processes
 from unimq.testing.cases import Cases
-from unimq.testing.gates import needs, unless
+from unimq.testing.gates import needs, only, unless
 from unimq.testing.lab import LEASE, PATIENCE, Lab
 
 __all__ = ["Settling"]
@@ -201,6 +202,67 @@ class Settling(Cases):
             async with await lab.receive(queue):
                 raise ZeroDivisionError
         assert "could not be given back" in caught.value.__notes__[0]
+
+    @needs("at-least-once", "nack")
+    @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError])
+    async def test_an_interruption_is_no_failure(self, lab: Lab, kind: type[BaseException]) -> None:
+        """The message goes back at once and never becomes a dead letter by it, however few deliveries are allowed."""
+        queue = lab.queue(max_deliveries=1) if lab.capabilities.delivery_count else lab.queue()
+        await queue.put("x")
+        with pytest.raises(kind):
+            async with await lab.receive(queue):
+                raise kind
+        if lab.capabilities.dead_letters:
+            await lab.nothing(queue.dead)
+        assert await lab.bodies(lab.queue(), 1) == ["x"]
+
+    @only("async")
+    @needs("at-least-once", "nack")
+    async def test_a_cancelled_worker_gives_its_message_back(self, lab: Lab) -> None:
+        """As a service does that is shut down, even when it is cancelled twice."""
+        queue = lab.queue(max_deliveries=1) if lab.capabilities.delivery_count else lab.queue()
+        await queue.put("x")
+        has_it = asyncio.Event()
+
+        async def work() -> None:
+            async with await lab.receive(queue):
+                has_it.set()
+                await lab.sleep(PATIENCE)
+
+        working = lab.start(work())
+        await asyncio.wait_for(has_it.wait(), PATIENCE)
+        for _ in range(2):
+            working.cancel()
+            await lab.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await working.result()
+        assert await lab.bodies(lab.queue(), 1) == ["x"]
+        if lab.capabilities.dead_letters:
+            await lab.nothing(queue.dead)
+
+    async def test_a_discarded_message_is_gone(self, lab: Lab) -> None:
+        """For good, and without a dead letter."""
+        queue = lab.queue(lease=LEASE) if lab.capabilities.lease else lab.queue()
+        await queue.put("x")
+        message = await lab.receive(queue)
+        await message.discard()
+        assert message.settled
+        if lab.capabilities.dead_letters:
+            await lab.nothing(queue.dead)
+        await lab.nothing(queue, 1.5 * LEASE)
+
+    @needs("dead_letters")
+    async def test_any_reason_can_be_told(self, lab: Lab) -> None:
+        """An error's text may have any length and any characters: the failure path does not fail by it."""
+        queue = lab.queue()
+        for reason in ("x" * 5000, "a\0b\x1b[31m\r\n", "caf\udce9.txt", ""):
+            await queue.put("x")
+            await (await lab.receive(queue)).reject(reason)
+            dead = await lab.receive(queue.dead)
+            told = dead.headers["unimq-dead-reason"]
+            assert len(told) <= 1000
+            assert told.isprintable()
+            await dead.ack()
 
     async def test_a_with_block_leaves_alone_what_is_settled(self, lab: Lab) -> None:
         """No second settlement, and no error, at its end."""

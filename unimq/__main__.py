@@ -1,0 +1,5 @@
+"""`python -m unimq` is `unimq`."""
+
+from unimq.cli import main
+
+main()
