@@ -3,7 +3,9 @@
 URL
     `activemq://user:password@host:61613/jobs`, or `stomp://`, which is the same. The broker needs a STOMP connector,
     best `stomp://0.0.0.0:61613?transport.tcpNoDelay=true`: without that option each get costs 40 ms.
-    `?persistent=false` lets the broker keep messages in memory, and lose them when it is killed.
+    `?persistent=false` lets the broker keep messages in memory, and lose them when it is killed. `activemq+ssl://` is
+    for a connector `stomp+ssl://`; write its port, because the default is 61613 there too. The broker's certificate is
+    verified; a client's own goes into `?tls_cert=`.
 
 Delivery
     At least once. A put returns with the broker's receipt, after it has written the message to its disk; a batch is one

@@ -3,9 +3,11 @@
 import math
 import socket
 import time
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
-from unimq.errors import AuthenticationFailed, ConnectError, ConnectionLost, Timeout
+from unimq import tls
+from unimq.errors import AuthenticationFailed, ConnectError, ConnectionLost, ProtocolError, Timeout
 from unimq.url import URL
 from unimq_activemq.frames import encode
 from unimq_activemq.refusals import refusal
@@ -17,7 +19,7 @@ PORT: Final = 61613
 """Where ActiveMQ listens for STOMP."""
 
 
-def connect(url: URL, deadline: float) -> tuple[Wire, str]:
+def connect(url: URL, own: Mapping[str, Any], deadline: float) -> tuple[Wire, str]:
     """A connection to the one host of `url` after its login, and what the broker calls itself.
 
     Raises:
@@ -35,6 +37,8 @@ def connect(url: URL, deadline: float) -> tuple[Wire, str]:
         msg = f"{url}: cannot connect to {host}:{port}: {error}"
         raise ConnectError(msg) from error
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if url.transport == "ssl":
+        connection = tls.wrap(connection, tls.context(url, own), url, host, deadline)
     wire = Wire(connection, str(url))
     try:
         return wire, _log_in(wire, url, host, deadline)
@@ -57,6 +61,10 @@ def _log_in(wire: Wire, url: URL, host: str, deadline: float) -> str:
     except ConnectionLost as error:
         # A refused login's ERROR may be lost with the connection.
         msg = f"{url}: the broker ended the connection at the login{_told(url)}: {error}"
+        raise ConnectError(msg) from error
+    except ProtocolError as error:
+        hint = "" if url.transport else f"; if it is a port for TLS, write {url.scheme}+ssl://"
+        msg = f"{url}: what answers speaks no STOMP: {error}{hint}"
         raise ConnectError(msg) from error
     if wire.welcome is None:
         refused = refusal(str(url), wire.complaint or "")

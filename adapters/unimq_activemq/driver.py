@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Final
 
-from unimq import options
+from unimq import options, tls
 from unimq.capabilities import Capabilities, Limits, layered, native
 from unimq.errors import InvalidURL
 from unimq.options import Option
@@ -54,13 +54,17 @@ class ActiveMQDriver:
     library = "stomp"
     install = 'pip install "unimq[activemq]"'
     path_is_queue = True
-    options = (Option("persistent", "bool", default=True, doc="Whether the broker writes messages to its disk."),)
+    options = (
+        Option("persistent", "bool", default=True, doc="Whether the broker writes messages to its disk."),
+        *tls.OPTIONS,
+    )
 
     def capabilities(self, url: URL) -> Capabilities:
         """The same for every broker, until one is met."""
-        if url.transport is not None:
-            msg = f"{url}: activemq has no transport {url.transport!r}: write activemq://host/queue"
+        if url.transport not in (None, "ssl"):
+            msg = f"{url}: activemq has no transport {url.transport!r}: write activemq:// or activemq+ssl://"
             raise InvalidURL(msg)
+        tls.check(url, tls=url.transport == "ssl")
         return _CAPABILITIES
 
     def open(self, url: URL, deadline: float) -> "ActiveMQSession":
@@ -69,7 +73,7 @@ class ActiveMQDriver:
         from unimq_activemq.session import ActiveMQSession  # noqa: PLC0415 - as above
 
         own = options.read(url, self.options)
-        wire, server = connect(url, deadline)
+        wire, server = connect(url, own, deadline)
         return ActiveMQSession(wire, self.capabilities(url), server, str(url), persistent=own["persistent"])
 
 

@@ -28,6 +28,8 @@ class Recipe:
     variant: str = "plain"
     """Tells the configurations of a backend apart."""
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    files: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    """What of this machine the container sees, by the path it has there."""
     patience: float = 60.0
     """Seconds that it may take to be ready."""
 

@@ -93,6 +93,8 @@ class InContainer(Running):
         self._container.ports[f"{recipe.port}/tcp"] = (HOST, self.port)  # type: ignore[assignment] # docker allows it
         for name, value in recipe.environment.items():
             self._container.with_env(name, value)
+        for there, here in recipe.files.items():
+            self._container.with_volume_mapping(str(here), there, "ro")
         if recipe.command:
             self._container.with_command(recipe.words("0.0.0.0", recipe.port, "/data"))  # noqa: S104 - published on HOST
         self._started = False
