@@ -4,15 +4,8 @@ import socket
 from collections.abc import Callable
 
 import pytest
-from harness import Recipe, Running, ask
-
-RECIPE = Recipe(
-    "beanstalkd",
-    11300,
-    "beanstalkd://{address}/",
-    ask(b"list-tubes\r\n", b"OK "),
-    command=("beanstalkd", "-l", "{host}", "-p", "{port}"),
-)
+from beanstalkd.recipes import PLAIN
+from harness import Recipe, Running
 
 
 def conversation(server: Running) -> socket.socket:
@@ -29,7 +22,7 @@ def asked(connection: socket.socket) -> bytes:
 @pytest.fixture(scope="class")
 def server(private: Callable[[Recipe], Running]) -> Running:
     """One server for all of them."""
-    return private(RECIPE)
+    return private(PLAIN)
 
 
 class TestHarness:

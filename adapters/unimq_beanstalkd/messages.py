@@ -1,0 +1,73 @@
+"""Messages as beanstalkd has them: the commands that put them, what it answers, its priorities."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import greenstalk
+
+from unimq.driver import Outgoing
+from unimq.errors import UnimqError
+
+__all__ = ["WINDOW", "Outcome", "inserted", "portable_priority", "put_command", "unknown", "windows"]
+
+WINDOW: Final = 200
+"""Commands that are written before their replies are read: they must fit into the buffers of both sides."""
+_WINDOW_BYTES: Final = 256 * 1024
+_LEASE: Final = greenstalk.DEFAULT_TTR
+"""Seconds of a put that names no lease, as greenstalk has it."""
+
+Outcome = str | UnimqError | None
+
+
+def windows(messages: Sequence[Outgoing]) -> Iterator[Sequence[Outgoing]]:
+    """The messages in pieces that are written at once."""
+    window: list[Outgoing] = []
+    size = 0
+    for message in messages:
+        if window and (len(window) == WINDOW or size + len(message.body) > _WINDOW_BYTES):
+            yield window
+            window, size = [], 0
+        window.append(message)
+        size += len(message.body)
+    if window:
+        yield window
+
+
+def unknown(error: UnimqError, doubtful: int, unsent: int) -> Iterator[UnimqError]:
+    """What is known of the messages that have no answer: those that may have left, and those behind them."""
+    for in_doubt, count in ((error.in_doubt, doubtful), (False, unsent)):
+        for _ in range(count):
+            one = type(error)(str(error), in_doubt=in_doubt)
+            one.__cause__ = error
+            yield one
+
+
+def put_command(message: Outgoing) -> bytes:
+    """The command that stores it, in whole seconds, rounded up."""
+    lease = _LEASE if message.lease is None else max(1, math.ceil(message.lease))
+    head = b"put %d %d %d %d\r\n" % (
+        native_priority(message.priority),
+        math.ceil(message.delay),
+        lease,
+        len(message.body),
+    )
+    return head + message.body + b"\r\n"
+
+
+def inserted(reply: list[bytes] | UnimqError) -> Outcome:
+    """The outcome of a put, from the words behind INSERTED."""
+    return reply if isinstance(reply, UnimqError) else reply[0].decode()
+
+
+def native_priority(priority: int) -> int:
+    """0 is first there, and greenstalk's default is the middle here."""
+    return greenstalk.DEFAULT_PRIORITY + (4 - priority) * 8192
+
+
+def portable_priority(priority: int) -> int | None:
+    """The priority that was put; `None` where somebody else's puts have finer ones."""
+    return _PORTABLE.get(priority)
+
+
+_PORTABLE: Final = {native_priority(priority): priority for priority in range(10)}
