@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from unimq.hooks import ConnectionEvent, Hooks
     from unimq.message import Message, Receipt
     from unimq.queue import DeadLetterQueue, Queue
+    from unimq.remote.serving import serve
     from unimq.url import URL
 
 __version__ = "0.1.0"
@@ -92,6 +93,7 @@ __all__ = [
     "UnimqError",
     "Unsupported",
     "connect",
+    "serve",
 ]
 
 _ELSEWHERE = {
@@ -103,6 +105,7 @@ _ELSEWHERE = {
     **dict.fromkeys(("Message", "Receipt"), "unimq.message"),
     "Stats": "unimq.driver",
     "URL": "unimq.url",
+    "serve": "unimq.remote.serving",
 }
 """Where the public names live; what is not here is an error. They are imported when they are first used: asyncio alone
 takes as long as everything else."""

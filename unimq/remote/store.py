@@ -1,0 +1,105 @@
+"""The sessions that a holder has on its store: opened when they are needed, replaced when they broke."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final, TypeVar
+
+from unimq import registry
+from unimq.capabilities import Capabilities
+from unimq.driver import Session
+from unimq.errors import InvalidArgument, InvalidURL, Unsupported
+from unimq.links import ends_session
+from unimq.options import Settings
+from unimq.remote.frames import LARGEST_BODY
+from unimq.remote.tokens import Named, Numbered, Tokens
+from unimq.url import URL
+
+__all__ = ["Store", "check_servable", "within_a_frame"]
+
+R = TypeVar("R")
+
+_SIZES: Final = 16
+"""Distinct `?max_size=` of clients: each is a session of its own."""
+
+
+class Store:
+    """One store, by its URL."""
+
+    def __init__(self, url: URL) -> None:
+        """Open it.
+
+        Raises:
+            InvalidURL: the URL cannot be used, or names a store that cannot be served.
+            ConnectError, AuthenticationFailed, StorageError, Timeout: it cannot be opened.
+        """
+        self.url = url
+        self._driver = registry.driver(url.scheme)
+        registry.require_library(self._driver)
+        self._settings = Settings.read(url, self._driver.options)
+        if len(url.hosts) > 1:
+            msg = f"{url}: one host can be served, not {len(url.hosts)}; serve each at an address of its own"
+            raise InvalidURL(msg)
+        check_servable(self._driver.capabilities(url), str(url))
+        self._sessions: dict[int | None, Session] = {}
+        session = self._session(None)
+        self.capabilities = within_a_frame(session.capabilities)
+        survives = self.capabilities.survives_server_restart == "yes"
+        self.tokens: Tokens = Named(str(url) if survives else None)
+        if session.settling != "any-session":
+            self.tokens = Numbered()
+
+    def use(self, call: Callable[[Session], R], max_size: int | None = None) -> R:
+        """What `call` gives with a session; one that it broke is replaced by the next use."""
+        session = self._session(max_size)
+        try:
+            return call(session)
+        except BaseException as error:
+            if ends_session(error):
+                self.drop(max_size)
+            raise
+
+    def drop(self, max_size: int | None) -> None:
+        """Close that session; what it held is lost to its holders."""
+        session = self._sessions.pop(max_size, None)
+        if session is not None:
+            session.close()
+        if max_size is None and isinstance(self.tokens, Numbered):
+            self.tokens.clear()
+
+    def close(self) -> None:
+        """Close every session."""
+        for max_size in list(self._sessions):
+            self.drop(max_size)
+
+    def _session(self, max_size: int | None) -> Session:
+        found = self._sessions.get(max_size)
+        if found is None:
+            if len(self._sessions) > _SIZES:
+                msg = f"max_size={max_size}: the clients of one holder may have {_SIZES} different ones"
+                raise InvalidArgument(msg)
+            url = self.url if max_size is None else self.url.with_options(max_size=str(max_size))
+            deadline = time.monotonic() + self._settings.connect_timeout
+            found = self._sessions[max_size] = self._driver.open(url, deadline)
+        return found
+
+
+def check_servable(capabilities: Capabilities, where: str) -> None:
+    """Refuse a store that cannot keep at-least-once for clients of a holder.
+
+    Raises:
+        Unsupported: with the reason.
+    """
+    if capabilities.guarantee != "at-least-once":
+        msg = f"{where} cannot be served: it is {capabilities.guarantee}, so what a client was sent and lost is gone"
+        raise Unsupported(msg)
+    if capabilities.lease_by == "connection":
+        msg = f"{where} cannot be served: its leases end with the connection, and the holder's own does not end"
+        raise Unsupported(msg)
+
+
+def within_a_frame(capabilities: Capabilities) -> Capabilities:
+    """With the limit of a body that a frame sets."""
+    limits = capabilities.limits
+    body = LARGEST_BODY if limits.body is None else min(limits.body, LARGEST_BODY)
+    return replace(capabilities, limits=replace(limits, body=body))
