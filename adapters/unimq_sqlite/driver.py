@@ -8,8 +8,8 @@ from unimq.errors import InvalidURL
 from unimq.options import Option
 from unimq.url import URL
 from unimq_sqlite.session import SQLiteSession
+from unimq_sqlite.sharing import bell
 from unimq_sqlite.store import open_store
-from unimq_sqlite.waiting import bell
 
 __all__ = ["SQLiteDriver", "driver"]
 

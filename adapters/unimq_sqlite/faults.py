@@ -1,11 +1,12 @@
 """SQLite's errors in our words: what happened to which file, and what to do about it."""
 
+import errno
 import sqlite3
 from typing import Final
 
 from unimq.errors import ConnectError, ConnectionLost, ServerError, StorageError, Timeout, TooLarge, UnimqError
 
-__all__ = ["is_busy", "translate"]
+__all__ = ["is_busy", "locked", "translate"]
 
 _MASK: Final = 0xFF
 """Extended error codes have the primary code in their low byte."""
@@ -20,6 +21,14 @@ _ADVICE: Final = {
     sqlite3.SQLITE_IOERR: "the disk reported an error: look into the system's log",
 }
 
+_ERRNO: Final = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+    sqlite3.SQLITE_PERM: errno.EACCES,
+    sqlite3.SQLITE_IOERR: errno.EIO,
+}
+"""SQLite does not tell the system's own number; this is what it stands for."""
+
 
 def is_busy(error: sqlite3.Error) -> bool:
     """Whether somebody else holds a lock, so that the same call may succeed in a moment."""
@@ -31,16 +40,26 @@ def translate(error: sqlite3.Error, path: str) -> UnimqError:
     code = _code(error)
     where = f"sqlite store {path!r}"
     if code in _BUSY:
-        return Timeout(f"{where} was locked by another process until the deadline: see who keeps a transaction open")
+        return locked(path)
     if code == sqlite3.SQLITE_TOOBIG or isinstance(error, sqlite3.DataError):
         return TooLarge(f"{where}: {error}: send a reference to it instead")
     if isinstance(error, sqlite3.ProgrammingError):
         return ConnectionLost(f"{where}: {error}")
     if code in _ADVICE:
-        return StorageError(f"{where}: {_ADVICE[code]} ({error})", in_doubt=code == sqlite3.SQLITE_IOERR)
+        refused = StorageError(f"{where}: {_ADVICE[code]} ({error})", in_doubt=code == sqlite3.SQLITE_IOERR)
+        refused.errno = _ERRNO.get(code)
+        return refused
     if isinstance(error, sqlite3.OperationalError) and "no such table" in str(error):
         return ConnectError(f"{where}: its tables are gone ({error}): was the file replaced?")
     return ServerError(f"{where}: {error}")
+
+
+def locked(path: str) -> Timeout:
+    """Others had the lock all the time."""
+    return Timeout(
+        f"sqlite store {path!r} was locked until the deadline, by others that write to it or by one that keeps a "
+        "transaction open: nothing was done, try again"
+    )
 
 
 def _code(error: sqlite3.Error) -> int:

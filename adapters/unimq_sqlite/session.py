@@ -11,12 +11,15 @@ from unimq.driver import Delivery, Outgoing, Settling, Stats
 from unimq.errors import Full, LeaseLost, Timeout, UnimqError
 from unimq_sqlite import statements as sql
 from unimq_sqlite.rows import delivery_of, id_of, is_plain, nonces, parse_id, plain_row_of, row_of
+from unimq_sqlite.sharing import Bell
 from unimq_sqlite.store import Store
 from unimq_sqlite.taking import look, ripen, take
-from unimq_sqlite.waiting import Bell, Waiter
+from unimq_sqlite.waiting import Waiter
 
 __all__ = ["SQLiteSession"]
 
+_MENDED: Final = (3, 51, 3)
+_FAULT: Final = "; 3.51.3 mends a rare fault of the log that may damage a file: a newer Python build may have it"
 _LOOK_AT_CLOCK_EVERY: Final = 2.0
 """Seconds after which a wait reckons anew when something is due: the clock may have been set, the machine asleep."""
 
@@ -45,7 +48,7 @@ class SQLiteSession:
             outcomes: list[str | UnimqError | None] = [self._insert_one(queue, messages[0], deadline)]
         else:
             outcomes = self._send_many(queue, messages, deadline)
-        self._bell.ring()
+        self._bell.ring(queue, len(messages))
         return outcomes
 
     def _insert_one(self, queue: str, message: Outgoing, deadline: float) -> str:
@@ -95,7 +98,7 @@ class SQLiteSession:
                 mark = waiter.mark()  # before looking, so that nothing is overlooked
                 ready = self._next_ready(queues)
                 if ready > time.monotonic():
-                    waiter.wait(mark, min(deadline, ready, time.monotonic() + _LOOK_AT_CLOCK_EVERY))
+                    waiter.wait(tuple(queues), mark, min(deadline, ready, time.monotonic() + _LOOK_AT_CLOCK_EVERY))
                 else:
                     found = self._take(queues, limit, lease, deadline)
             return found
@@ -109,8 +112,14 @@ class SQLiteSession:
         self._turn = (self._turn + 1) % len(queues)
         found: list[Delivery] = []
         for queue in [*queues[self._turn :], *queues[: self._turn]]:
-            if len(found) < limit:
+            if len(found) == limit:
+                break
+            try:
                 found += take(self._store, queue, limit - len(found), lease, deadline)
+            except UnimqError:
+                if not found:  # or what was taken would be nobody's until its lease ends
+                    raise
+                break
         return found
 
     def _next_ready(self, queues: Sequence[str]) -> float:
@@ -132,7 +141,8 @@ class SQLiteSession:
             outcomes = self._settle(sql.RELEASE_LATER, (time.time() + delay,), deliveries, deadline)
         else:
             outcomes = self._settle(sql.RELEASE, (), deliveries, deadline)
-        self._bell.ring()
+        for delivery in deliveries:
+            self._bell.ring(delivery.queue, 1)
         return outcomes
 
     def _settle(
@@ -161,7 +171,7 @@ class SQLiteSession:
             if not self._execute(sql.ACK, (*delivery.token, time.time())).rowcount:
                 raise _lost(delivery)
             moved = self._insert(queue, [message])[0]
-        self._bell.ring()
+        self._bell.ring(queue, 1)
         return moved
 
     def extend(self, delivery: Delivery, seconds: float, deadline: float) -> float:
@@ -237,7 +247,7 @@ class SQLiteSession:
         """Read from the file, which must still be at its path."""
         self._store.check()
         self._store.rows(deadline, sql.LAST)
-        return f"SQLite {sqlite3.sqlite_version}"
+        return f"SQLite {sqlite3.sqlite_version}{_FAULT if sqlite3.sqlite_version_info < _MENDED else ''}"
 
     def interrupt(self) -> None:
         """Wake the receive that waits."""

@@ -11,7 +11,8 @@ from typing import Any, Final, TypeVar
 
 from unimq.errors import ConnectionLost, StorageError
 from unimq_sqlite import schema
-from unimq_sqlite.faults import is_busy, translate
+from unimq_sqlite.faults import is_busy, locked, translate
+from unimq_sqlite.sharing import bell
 
 __all__ = ["Store", "open_store", "translate"]
 
@@ -29,12 +30,16 @@ _OCTAL: Final = re.compile(r"\\([0-7]{3})")
 """How it writes a space and the like."""
 _PATIENCE: Final = 0.05
 """Seconds that a call whose deadline is over still waits for a lock: others hold it for a commit, as a rule."""
+_MOMENT: Final = 0.02
+"""Seconds after which one who wants a message looks whether there still is one, or he waited for a lock in vain."""
 _PAUSE_LEAST: Final = 0.0005
 _PAUSE_MOST: Final = 0.005
 _PAUSE_GROWS: Final = 1.05
 """Seconds between two attempts to get the lock: often at first, because it is free for a moment only where many write,
 and each holds it for the time of a commit."""
 _CACHE_KIB: Final = 16384
+_LOG_BYTES: Final = 8 << 20
+"""What the log shrinks to after a long reader had let it grow; in use it has 4 MiB."""
 _CHECK_EVERY: Final = 1.0
 """Seconds after which a put makes sure that the file is still at its path."""
 
@@ -46,21 +51,27 @@ class Store:
         self.connection = connection
         self.execute = connection.execute
         self.path = path
+        self._turn = bell(path).turn
         self._where = os.path.abspath(path)  # noqa: PTH100 - pathlib costs 5 ms of import
         self._identity: tuple[int, int] | None = None
         self._check_at = 0.0
 
     def attempt(self, work: Callable[[], R]) -> R | None:
-        """The result of a statement, or `None` when somebody else holds the lock."""
+        """The result of a statement that writes, or `None` when somebody else has held the lock for 20 ms."""
+        until = time.monotonic() + _MOMENT
         try:
-            return work()
+            if not self._turn.take(until):
+                return None
+            return self._write(until, work)
         except sqlite3.Error as error:
             if is_busy(error):
                 return None
             raise translate(error, self.path) from error
+        finally:
+            self._turn.give()
 
     def run(self, deadline: float, work: Callable[[], R]) -> R:
-        """The result of one statement, tried again while somebody else holds the lock.
+        """The result of a statement that writes, tried again while somebody else holds the lock.
 
         `work` reads the clock itself where the time matters, because it may have waited.
 
@@ -68,50 +79,72 @@ class Store:
             Timeout: the lock was held until `deadline`, or for 50 ms when that is over already.
         """
         try:
-            return work()
+            self._take_turn(deadline)
+            return self._write(deadline, work)
         except sqlite3.Error as error:
-            if not is_busy(error):
-                raise translate(error, self.path) from error
-        return self._run_when_free(deadline, work)
+            raise translate(error, self.path) from error
+        finally:
+            self._turn.give()
 
-    def _run_when_free(self, deadline: float, work: Callable[[], R]) -> R:
-        until = max(deadline, time.monotonic() + _PATIENCE)
-        pause = _PAUSE_LEAST
-        while True:
-            time.sleep(min(pause, max(0.0, until - time.monotonic())))
-            pause = min(pause * _PAUSE_GROWS, _PAUSE_MOST)
-            try:
-                return work()
-            except sqlite3.Error as error:
-                if not is_busy(error) or time.monotonic() >= until:
-                    raise translate(error, self.path) from error
+    def _take_turn(self, deadline: float) -> None:
+        if not self._turn.take(deadline):
+            raise locked(self.path)
+
+    def _write(self, deadline: float, work: Callable[[], R]) -> R:
+        """Do it with the turn that was taken; a statement that returns rows is open until the last was fetched."""
+        self._turn.inside = True
+        try:
+            return _when_free(deadline, work)
+        finally:
+            self._turn.inside = False
 
     def write(self, deadline: float, statement: str, values: tuple[Any, ...]) -> sqlite3.Cursor:
         """Execute one statement that returns no rows; `run` without the cost of a closure when nothing is locked."""
         try:
-            return self.execute(statement, values)
+            self._take_turn(deadline)
+            try:
+                return self.execute(statement, values)
+            except sqlite3.Error as error:
+                if not is_busy(error):
+                    raise
+            return _when_free(deadline, lambda: self.execute(statement, values))
         except sqlite3.Error as error:
-            if not is_busy(error):
-                raise translate(error, self.path) from error
-        return self._run_when_free(deadline, lambda: self.execute(statement, values))
+            raise translate(error, self.path) from error
+        finally:
+            self._turn.give()
 
     def rows(self, deadline: float, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
         """What a statement returns; fetching all ends it, an open cursor would keep its transaction open."""
-        return self.run(deadline, lambda: self.execute(statement, values).fetchall())
+        return self.read(deadline, lambda: self.execute(statement, values).fetchall())
+
+    def read(self, deadline: float, work: Callable[[], R]) -> R:
+        """The result of what only reads: no turn is needed, and a lock is in the way only while the file is made."""
+        try:
+            return _when_free(deadline, work)
+        except sqlite3.Error as error:
+            raise translate(error, self.path) from error
 
     @contextlib.contextmanager
     def transaction(self, deadline: float) -> Generator[None]:
         """Several statements in one transaction; undone when the block raises."""
-        self.run(deadline, lambda: self.execute("BEGIN IMMEDIATE"))
+        turn, began = self._turn, False
         try:
+            self._take_turn(deadline)
+            began = turn.inside = True
+            _when_free(deadline, lambda: self.execute("BEGIN IMMEDIATE"))
             yield
             self.execute("COMMIT")
         except BaseException as error:
-            with contextlib.suppress(sqlite3.Error):
-                self.execute("ROLLBACK")
+            if began:
+                with contextlib.suppress(sqlite3.Error):
+                    self.execute("ROLLBACK")
             if isinstance(error, sqlite3.Error):
                 raise translate(error, self.path) from error
             raise
+        finally:
+            if began:
+                turn.inside = False
+            turn.give()
 
     def check_now_and_then(self) -> None:
         """`check`, at most once a second."""
@@ -132,6 +165,20 @@ class Store:
         elif identity != self._identity:
             msg = f"sqlite store {self.path!r} was removed or replaced while it was open"
             raise ConnectionLost(msg)
+
+
+def _when_free(deadline: float, work: Callable[[], R]) -> R:
+    """Do it, again and again while another process holds SQLite's lock: until `deadline`, and for 50 ms at least."""
+    until, pause = 0.0, _PAUSE_LEAST
+    while True:
+        try:
+            return work()
+        except sqlite3.Error as error:
+            until = until or max(deadline, time.monotonic() + _PATIENCE)
+            if not is_busy(error) or time.monotonic() >= until:
+                raise
+        time.sleep(min(pause, max(0.0, until - time.monotonic())))
+        pause = min(pause * _PAUSE_GROWS, _PAUSE_MOST)
 
 
 def open_store(path: str, *, shared: bool, durability: str, deadline: float) -> Store:
@@ -215,7 +262,7 @@ def _is_mounted(path: str) -> bool:
 
 
 def _prepare(store: Store, *, shared: bool, durability: str, deadline: float) -> None:
-    current = store.run(deadline, lambda: _checked_version(store, shared=shared)[0])
+    current = store.read(deadline, lambda: _checked_version(store, shared=shared)[0])
     mode = store.rows(deadline, "PRAGMA journal_mode = WAL")[0][0]
     if mode != "wal":
         msg = (
@@ -225,6 +272,7 @@ def _prepare(store: Store, *, shared: bool, durability: str, deadline: float) ->
         raise StorageError(msg)
     store.run(deadline, lambda: store.execute(f"PRAGMA synchronous = {durability.upper()}"))
     store.run(deadline, lambda: store.execute(f"PRAGMA cache_size = -{_CACHE_KIB}"))
+    store.run(deadline, lambda: store.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}"))
     if current != schema.VERSION:
         _migrate(store, shared=shared, deadline=deadline)
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from unimq.driver import Delivery
 from unimq_sqlite import statements as sql
+from unimq_sqlite.faults import locked
 from unimq_sqlite.rows import delivery_of
 from unimq_sqlite.schema import Row
 from unimq_sqlite.store import Store
@@ -15,6 +16,8 @@ __all__ = ["look", "ripen", "take"]
 
 _place: Final = operator.itemgetter(1, 0)
 """Rank and place of a row: the order of delivery."""
+_GRACE: Final = 1.0
+"""Seconds beyond its deadline that a get waits for the lock, where a message is ready: a poll's grace."""
 _RIPENING_MOST: Final = 0.1
 """Seconds that a get whose deadline is over spends on what is due before it says that there is nothing."""
 
@@ -33,18 +36,27 @@ def take(store: Store, queue: str, limit: int, lease: float, deadline: float) ->
             return store.execute(sql.TAKE_ONE, (queue, now, due)).fetchall(), due
         return store.execute(sql.TAKE_MANY, (queue, now, due, limit)).fetchall(), due
 
+    until = max(deadline, time.monotonic() + _GRACE)
     taken = store.attempt(statement)
-    if taken is None or not taken[0]:
+    while taken is None or not taken[0]:
         # Looking takes no lock: an empty queue is empty even while the file is locked.
         ready, next_due = look(store, queue, deadline)
         if not ready and next_due > time.time():
             return []
-        taken = _take_what_is_due(store, queue, limit, lease, deadline)
-    rows, due = taken
+        if taken is not None:
+            taken = _take_what_is_due(store, queue, limit, lease, until)
+            break
+        if time.monotonic() >= until:
+            raise locked(store.path)
+        taken = store.attempt(statement)
+    return _deliveries(queue, *taken)
+
+
+def _deliveries(queue: str, rows: list[Row], due: float) -> list[Delivery]:
     if len(rows) > 1:
         rows.sort(key=_place)  # RETURNING promises no order
-    until = time.monotonic() + due - time.time()
-    return [delivery_of(queue, row, until) for row in rows]
+    held_until = time.monotonic() + due - time.time()
+    return [delivery_of(queue, row, held_until) for row in rows]
 
 
 def _take_what_is_due(store: Store, queue: str, limit: int, lease: float, deadline: float) -> tuple[list[Row], float]:

@@ -1,6 +1,7 @@
 """What is said when the file cannot be used, and that nothing is lost by it."""
 
 import contextlib
+import errno
 import math
 import os
 import sqlite3
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import unimq
 import unimq_sqlite
 from unimq.driver import Outgoing
 from unimq.errors import ConnectError, ConnectionLost, InvalidURL, ServerError, StorageError, Timeout
@@ -292,3 +294,32 @@ def test_an_unknown_error_keeps_sqlites_words() -> None:
 def test_durability_reaches_sqlite(connect: Open, durability: str, level: int) -> None:
     """full syncs each commit, normal each checkpoint."""
     assert connect(f"?durability={durability}")._store.rows(INF, "PRAGMA synchronous") == [(level,)]
+
+
+def test_the_log_shrinks_after_a_long_reader(tmp_path: Path) -> None:
+    """A backup that reads for long lets it grow, and not for ever."""
+    path, log = tmp_path / "jobs.db", tmp_path / "jobs.db-wal"
+    with unimq.Queue(f"sqlite:///{path}?queue=jobs&durability=normal", codec="raw") as queue:
+        queue.ping()
+        reader = sqlite3.connect(path, isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM unimq_messages").fetchall()
+        for _ in range(12):
+            queue.put(bytes(1_000_000))
+        assert log.stat().st_size > 11_000_000
+        reader.execute("ROLLBACK")
+        reader.close()
+        for _ in range(6):
+            queue.put(bytes(1_000_000))
+        assert log.stat().st_size <= 9 << 20
+
+
+def test_a_full_disk_has_its_number(session: SQLiteSession) -> None:
+    """As an `OSError` has; the text says what an operator does."""
+    session.send("q", [Outgoing(b"x")], INF)
+    pages = session._store.execute("PRAGMA page_count").fetchall()[0][0]
+    session._store.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StorageError, match="disk is full") as caught:
+        session.send("q", [Outgoing(bytes(100_000))], INF)
+    assert caught.value.errno == errno.ENOSPC
+    assert session.peek("q", 1, INF)[0].body == b"x"

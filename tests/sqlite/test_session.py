@@ -360,7 +360,7 @@ def test_more_than_a_chunk_may_be_due_or_expired_at_once(session: SQLiteSession)
 
 def test_ping_tells_the_version(session: SQLiteSession) -> None:
     """Of the SQLite library."""
-    assert session.ping(INF) == f"SQLite {sqlite3.sqlite_version}"
+    assert session.ping(INF).startswith(f"SQLite {sqlite3.sqlite_version}")
 
 
 def test_close_is_idempotent_and_ends_the_session(session: SQLiteSession) -> None:
@@ -392,3 +392,12 @@ def test_an_error_of_sqlite_in_a_receive_is_ours(session: SQLiteSession) -> None
     session._store.execute("DROP TABLE unimq_messages")
     with pytest.raises(ConnectError, match="tables are gone"):
         get(session)
+
+
+@pytest.mark.parametrize(("version", "warned"), [((3, 40, 1), True), ((3, 51, 2), True), ((3, 51, 3), False)])
+def test_a_ping_warns_of_a_sqlite_with_a_published_fault(
+    session: SQLiteSession, monkeypatch: pytest.MonkeyPatch, version: tuple[int, int, int], *, warned: bool
+) -> None:
+    """So that `unimq check` shows it."""
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", version)
+    assert ("may damage a file" in session.ping(INF)) is warned
