@@ -323,3 +323,12 @@ def test_a_full_disk_has_its_number(session: SQLiteSession) -> None:
         session.send("q", [Outgoing(bytes(100_000))], INF)
     assert caught.value.errno == errno.ENOSPC
     assert session.peek("q", 1, INF)[0].body == b"x"
+
+
+@pytest.mark.parametrize(("version", "warned"), [((3, 40, 1), True), ((3, 51, 2), True), ((3, 51, 3), False)])
+def test_a_ping_warns_of_a_sqlite_with_a_published_fault(
+    session: SQLiteSession, monkeypatch: pytest.MonkeyPatch, version: tuple[int, int, int], *, warned: bool
+) -> None:
+    """So that `unimq check` shows it."""
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", version)
+    assert ("may damage a file" in session.ping(INF)) is warned

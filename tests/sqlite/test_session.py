@@ -392,12 +392,3 @@ def test_an_error_of_sqlite_in_a_receive_is_ours(session: SQLiteSession) -> None
     session._store.execute("DROP TABLE unimq_messages")
     with pytest.raises(ConnectError, match="tables are gone"):
         get(session)
-
-
-@pytest.mark.parametrize(("version", "warned"), [((3, 40, 1), True), ((3, 51, 2), True), ((3, 51, 3), False)])
-def test_a_ping_warns_of_a_sqlite_with_a_published_fault(
-    session: SQLiteSession, monkeypatch: pytest.MonkeyPatch, version: tuple[int, int, int], *, warned: bool
-) -> None:
-    """So that `unimq check` shows it."""
-    monkeypatch.setattr(sqlite3, "sqlite_version_info", version)
-    assert ("may damage a file" in session.ping(INF)) is warned
