@@ -31,6 +31,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _REASON_CHARACTERS: Final = 1000
+_SHORT_REASON: Final = 100
 _MAX_DELIVERIES_REASON: Final = "nacked after {} deliveries, the most that is allowed"
 _TOO_OFTEN_REASON: Final = "delivered {} times, {} are allowed"
 
@@ -346,7 +347,8 @@ def _as_dead(letter: Letter[Any], target: "Channel[Any]", reason: str, deliverie
     story = {reserved.DEAD_REASON: _in_a_line(reason), reserved.DEAD_AT: f"{time.time():.6f}"}
     if deliveries is not None:
         story[reserved.DEAD_DELIVERIES] = str(deliveries)
-    for headers in ({**own, **origin, **story}, {**own, **origin}):
+    brief = {reserved.DEAD_REASON: _in_a_line(reason)[:_SHORT_REASON]}
+    for headers in ({**own, **origin, **story}, {**own, **origin, **story, **brief}, {**own, **origin}):
         with contextlib.suppress(TooLarge):
             return _copy(letter, target, headers=headers, expires_at=None, delivery_count=0)
     return _copy(letter, target, verbatim=True, headers=None, expires_at=None)

@@ -21,7 +21,9 @@ class Counting(Cases):
         for count in (1, 2, 3):
             message = await lab.receive(queue)
             assert message.delivery_count == count
-            assert message.redelivered is (count > 1)
+            # A count of nacks alone does not know of deliveries that ended with their consumer.
+            first = (False,) if lab.capabilities.counts == "fetches" else (False, None)
+            assert message.redelivered in ((True,) if count > 1 else first)
             await message.nack()
         await queue.ack([await lab.receive(queue)])
         await queue.put("y")
