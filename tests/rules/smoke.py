@@ -11,7 +11,7 @@ import unimq
 from unimq import registry
 
 ROOT = Path(__file__).parent.parent.parent
-PACKAGES = ("unimq", "unimq_activemq", "unimq_memory", "unimq_sqlite")
+PACKAGES = ("unimq", "unimq_activemq", "unimq_memcacheq", "unimq_memory", "unimq_sqlite")
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ HEADINGS = ["URL", "Delivery", "Limits", "Escape hatch"]
 
 def test_there_are_adapters() -> None:
     """The tests below test something."""
-    assert {"unimq_activemq", "unimq_memory", "unimq_sqlite"} <= set(ADAPTERS)
+    assert {"unimq_activemq", "unimq_memcacheq", "unimq_memory", "unimq_sqlite"} <= set(ADAPTERS)
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
