@@ -13,10 +13,10 @@ from unimq_activemq.mapping import destination, is_expired
 from unimq_activemq.taking import Taker
 from unimq_activemq.wire import Wire
 
-__all__ = ["Admin"]
+__all__ = ["SCHEDULER", "Admin", "question"]
 
 _STATISTICS: Final = "ActiveMQ.Statistics.Destination."
-_SCHEDULER: Final = "/topic/ActiveMQ.Scheduler.Management"
+SCHEDULER: Final = "/topic/ActiveMQ.Scheduler.Management"
 _END: Final = "unimq-end"
 """Marks our own message behind the answers of the scheduler, which has no mark of its own."""
 _AT_A_TIME: Final = 1000
@@ -33,7 +33,7 @@ class Admin:
         """Copies of what is in the queue, up to `limit`: neither what has expired nor what this session holds."""
         headers = {"browser": "true", "ack": "auto", **({} if selector is None else {"selector": selector})}
         seen: list[Frame] = []
-        browser = self._taker.open(queue, headers, deadline)
+        browser = self._taker.open(destination(queue), headers, deadline)
 
         def done() -> bool:
             while browser.frames:
@@ -43,7 +43,7 @@ class Admin:
             return browser.ended or len(seen) >= limit
 
         self._wait(done, deadline)
-        self._wire.write(self._taker.end(browser.id), deadline)
+        self._taker.close(browser, deadline)
         return seen[:limit]
 
     def stats(self, queue: str, deadline: float) -> Stats:
@@ -72,23 +72,20 @@ class Admin:
 
     def _remove_some(self, queue: str, wanted: int, deadline: float) -> int:
         wire = self._wire
-        consumer = self._taker.open(queue, {"ack": "client-individual", "activemq.prefetchSize": str(wanted)}, deadline)
-        fence = self._taker.open(queue, {"browser": "true", "ack": "auto", "selector": "1=0"}, deadline)
-        self._wait(lambda: fence.ended or len(consumer.frames) >= wanted, deadline)
-        found = list(consumer.frames)[:wanted]
-        receipt = wire.receipt()
-        acks = [encode("ACK", {"id": frame.headers["ack"]}) for frame in found]
-        ends = [self._taker.end(fence.id), self._taker.end(consumer.id, receipt)]
-        wire.write(b"".join([*acks, *ends]), deadline)
-        wire.answers([receipt], deadline)
-        return len(found)
+        tokens = self._taker.take_at_once(queue, wanted, deadline)
+        if tokens:
+            receipt = wire.receipt()
+            wire.write(self._taker.acks(tokens, receipt), deadline)
+            wire.answers([receipt], deadline)
+        return len(tokens)
 
     # The scheduler
 
     def _jobs(self, queue: str, deadline: float) -> list[Frame]:
         """The delayed messages of a queue. The broker tells those of all queues, bodies included."""
         frames = self._ask(
-            _SCHEDULER, {"AMQ_SCHEDULER_ACTION": "BROWSE"}, lambda frame: _END in frame.headers, deadline, marks=True
+            lambda reply_to: {"destination": SCHEDULER, "reply-to": reply_to, "AMQ_SCHEDULER_ACTION": "BROWSE"},
+            deadline,
         )
         wanted = {f"queue://{queue}", destination(queue)}
         return [frame for frame in frames if frame.headers.get("original-destination") in wanted]
@@ -102,7 +99,7 @@ class Admin:
         frames: list[bytes] = []
         for job in jobs:
             headers = {
-                "destination": _SCHEDULER,
+                "destination": SCHEDULER,
                 "AMQ_SCHEDULER_ACTION": "REMOVE",
                 "scheduledJobId": job.headers["scheduledJobId"],
             }
@@ -115,45 +112,38 @@ class Admin:
 
     def _statistics(self, queue: str, deadline: float) -> dict[str, Mapping[str, Any]]:
         """What the plugin tells, by the names of queues; `>` means all."""
-        frames = self._ask(
-            destination(_STATISTICS + queue),
-            # Without it there is no answer at all for a queue that does not exist.
-            {"ActiveMQ.Statistics.Destination.List.End.With.Null": "true"},
-            lambda frame: not _map(frame),
-            deadline,
-        )
-        told = [_map(frame) for frame in frames]
+        frames = self._ask(lambda reply_to: question(queue, reply_to), deadline)
+        told = [one for one in map(_map, frames) if one]
         return {str(one["destinationName"]).removeprefix("queue://"): one for one in told}
 
-    def _ask(
-        self,
-        where: str,
-        headers: Mapping[str, str],
-        is_last: Callable[[Frame], object],
-        deadline: float,
-        *,
-        marks: bool = False,
-    ) -> list[Frame]:
-        """Send a question and collect what comes to a queue of its own, up to the last; with `marks` one of ours."""
+    def _ask(self, asked: Callable[[str], dict[str, str]], deadline: float) -> list[Frame]:
+        """Send a question, and collect the answers that come to a queue of its own.
+
+        The broker answers while it handles the question, so a message of ours that follows it comes last.
+        """
         wire = self._wire
         reply_to = f"/temp-queue/unimq-{wire.name()}"
-        answers = self._taker.listen(reply_to, {"ack": "auto", "transformation": "jms-map-json"}, deadline)
-        question = encode("SEND", {"destination": where, "reply-to": reply_to, **headers}, b"")
-        if marks:
-            question += encode("SEND", {"destination": reply_to, _END: "yes"}, b"")
-        wire.write(question, deadline)
-        try:
-            self._wait(lambda: answers.frames and is_last(answers.frames[-1]), deadline)
-        except Timeout as error:
-            msg = f"no answer to {where} in time; the broker may lack the plugin for it"
-            raise Timeout(msg) from error
-        wire.write(self._taker.end(answers.id), deadline)
+        answers = self._taker.open(reply_to, {"ack": "auto", "transformation": "jms-map-json"}, deadline)
+        mark = encode("SEND", {"destination": reply_to, _END: "yes"}, b"")
+        wire.write(encode("SEND", asked(reply_to), b"") + mark, deadline)
+        self._wait(lambda: answers.frames and _END in answers.frames[-1].headers, deadline)
+        self._taker.close(answers, deadline)
         return list(answers.frames)[:-1]
 
     def _wait(self, done: Callable[[], object], deadline: float) -> None:
         if not self._wire.wait(done, max(deadline, time.monotonic())):
             msg = "no answer from the broker in time"
             raise Timeout(msg)
+
+
+def question(queue: str, reply_to: str) -> dict[str, str]:
+    """The headers that ask the statistics plugin for a queue, or by `>` for all."""
+    return {
+        "destination": destination(_STATISTICS + queue),
+        "reply-to": reply_to,
+        # Without it there is no answer at all for a queue that does not exist.
+        "ActiveMQ.Statistics.Destination.List.End.With.Null": "true",
+    }
 
 
 def _map(frame: Frame) -> dict[str, Any]:

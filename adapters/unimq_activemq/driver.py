@@ -1,9 +1,10 @@
 """The driver of `activemq:`: what it can do, and connections to a broker."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from unimq import options, tls
-from unimq.capabilities import Capabilities, Limits, layered, native
+from unimq.capabilities import Capabilities, Limits, absent, layered, native
 from unimq.errors import InvalidURL
 from unimq.options import Option
 from unimq.url import URL
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["ActiveMQDriver", "driver"]
 
 _CAPABILITIES: Final = Capabilities(
-    priority=native("needs prioritizedMessages in the broker's policy"),
+    priority=absent("say prioritized=true where the broker's policy has prioritizedMessages; others ignore priorities"),
     delay=native("needs schedulerSupport in the broker"),
     ttl=native("by the clocks of both hosts"),
     headers=native(),
@@ -38,7 +39,6 @@ _CAPABILITIES: Final = Capabilities(
     lease_by="connection",
     counts="nacks",
     atomic_move=True,
-    priority_levels=10,
     delay_step=1.0,
     keeps=frozenset({"id", "priority"}),
     # A comma makes several destinations of one, a question mark begins options, * and > are wildcards.
@@ -56,15 +56,18 @@ class ActiveMQDriver:
     path_is_queue = True
     options = (
         Option("persistent", "bool", default=True, doc="Whether the broker writes messages to its disk."),
+        Option("prioritized", "bool", default=False, doc="Whether the broker's policy has `prioritizedMessages`."),
         *tls.OPTIONS,
     )
 
     def capabilities(self, url: URL) -> Capabilities:
-        """The same for every broker, until one is met."""
+        """What a broker with a scheduler and the statistics plugin can do; those that are met may prove less."""
         if url.transport not in (None, "ssl"):
             msg = f"{url}: activemq has no transport {url.transport!r}: write activemq:// or activemq+ssl://"
             raise InvalidURL(msg)
         tls.check(url, tls=url.transport == "ssl")
+        if options.read(url, self.options)["prioritized"]:
+            return replace(_CAPABILITIES, priority=native(), priority_levels=10)
         return _CAPABILITIES
 
     def open(self, url: URL, deadline: float) -> "ActiveMQSession":
@@ -74,7 +77,13 @@ class ActiveMQDriver:
 
         own = options.read(url, self.options)
         wire, server = connect(url, own, deadline)
-        return ActiveMQSession(wire, self.capabilities(url), server, str(url), persistent=own["persistent"])
+        session = ActiveMQSession(wire, self.capabilities(url), server, str(url), persistent=own["persistent"])
+        try:
+            session.prove(deadline)
+        except BaseException:
+            session.close()
+            raise
+        return session
 
 
 driver = ActiveMQDriver()

@@ -4,7 +4,6 @@ A message has a subscription of its own, of prefetch 1, that ends with its settl
 subscription's credit, and the broker would send the next message to a consumer that asks for none.
 """
 
-import time
 from collections.abc import Sequence
 
 from unimq.capabilities import Capabilities
@@ -13,6 +12,8 @@ from unimq.errors import ConnectionLost, LeaseLost, Timeout, TooLarge, UnimqErro
 from unimq_activemq.admin import Admin
 from unimq_activemq.frames import encode
 from unimq_activemq.mapping import delivery_of, headers_of
+from unimq_activemq.moving import Mover
+from unimq_activemq.probing import proved
 from unimq_activemq.refusals import refusal
 from unimq_activemq.taking import Taker
 from unimq_activemq.wire import Wire
@@ -32,7 +33,12 @@ class ActiveMQSession:
         self._where = where
         self._persistent = persistent
         self._taker = Taker(wire)
+        self._mover = Mover(wire, self._taker, self._exchange, persistent=persistent)
         self._admin = Admin(wire, self._taker)
+
+    def prove(self, deadline: float) -> None:
+        """Leave out of the capabilities what this broker would ignore."""
+        self.capabilities = proved(self.capabilities, self._wire, self._taker, deadline)
 
     # Messages
 
@@ -44,23 +50,16 @@ class ActiveMQSession:
         return self._send_many(queue, messages, deadline)
 
     def _send_one(self, queue: str, message: Outgoing, deadline: float) -> list[str | UnimqError | None]:
-        wire = self._wire
         headers, name = headers_of(queue, message, persistent=self._persistent)
-        headers["receipt"] = receipt = wire.receipt()
-        wire.write(encode("SEND", headers, message.body), deadline)
-        try:
-            (words,) = wire.answers([receipt], deadline)
-        except (ConnectionLost, Timeout) as error:
-            return [self._unanswered(error)]
-        return [name if words is None else refusal(self._where, words)]
+        headers["receipt"] = receipt = self._wire.receipt()
+        told = self._sent(encode("SEND", headers, message.body), receipt, deadline)
+        return [name if told is None else told]
 
     def _send_many(
         self, queue: str, messages: Sequence[Outgoing], deadline: float
     ) -> Sequence[str | UnimqError | None]:
         """All or nothing: a SEND that is refused spoils the transaction, and its COMMIT is refused then."""
-        wire = self._wire
-        transaction, receipt = wire.name(), wire.receipt()
-        wire.complaint = None
+        transaction, receipt = self._wire.name(), self._wire.receipt()
         frames = [encode("BEGIN", {"transaction": transaction})]
         names: list[str] = []
         for message in messages:
@@ -69,59 +68,62 @@ class ActiveMQSession:
             frames.append(encode("SEND", headers, message.body))
             names.append(name)
         frames.append(encode("COMMIT", {"transaction": transaction, "receipt": receipt}))
-        wire.write(b"".join(frames), deadline)
+        told = self._sent(b"".join(frames), receipt, deadline)
+        return names if told is None else [told] * len(messages)
+
+    def _sent(self, data: bytes, receipt: str, deadline: float) -> UnimqError | None:
+        """Write, and wait for the receipt: `None`, or why it is not stored or in doubt."""
+        wire = self._wire
+        wire.complaint = None
+        written = False
         try:
+            wire.write(data, deadline)
+            written = True
             (words,) = wire.answers([receipt], deadline)
         except (ConnectionLost, Timeout) as error:
-            return [self._unanswered(error)] * len(messages)
-        if words is None:
-            return names
-        return [refusal(self._where, f"{wire.complaint or words}, so nothing of the batch was stored")] * len(messages)
-
-    def _unanswered(self, error: ConnectionLost | Timeout) -> UnimqError:
-        """The outcome of what was sent and not answered: refused, where the broker closed the connection for it."""
-        if self._wire.complaint is not None:
-            told = refusal(self._where, self._wire.complaint)
+            # A broker that will not take a frame says so, and closes the connection.
+            told = refusal(self._where, wire.complaint) if wire.complaint else None
             if isinstance(told, TooLarge):
                 return told
-        error.in_doubt = True
-        return error
+            error.in_doubt = error.in_doubt or written
+            if not error.in_doubt:
+                raise
+            return error
+        return None if words is None else refusal(self._where, wire.complaint or words)
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         """Take what is there; wait for the first."""
         self._wire.look()
+        take = self._taker.take_ahead if ahead else self._taker.take
         return [
             delivery_of(subscription.queue, frame, (subscription.id, frame.headers["ack"]))
-            for subscription, frame in self._taker.take(queues, limit, deadline)
+            for subscription, frame in take(queues, limit, deadline)
         ]
+
+    def stop_ahead(self, queues: Sequence[str], deadline: float) -> None:
+        """End the subscriptions of an iteration."""
+        self._taker.stop_ahead(queues, deadline)
 
     # Settling
 
     def ack(self, deliveries: Sequence[Delivery], deadline: float) -> Sequence[UnimqError | None]:
-        """Remove them: one write, one receipt, at the end of the last subscription.
-
-        It is no receipt of the acknowledgement: until the subscription has ended, the next message may be on its way
-        to it, and nobody else would get it.
-        """
+        """Remove them: one write, one receipt."""
         wire = self._wire
         wire.look()
         outcomes: list[UnimqError | None] = [self._lost(one) for one in deliveries]
-        mine = [one for one, lost in zip(deliveries, outcomes, strict=True) if lost is None]
+        mine = [one.token for one, lost in zip(deliveries, outcomes, strict=True) if lost is None]
         if not mine:
             return outcomes
         wire.complaint = None
         receipt = wire.receipt()
-        frames: list[bytes] = []
-        for one in mine:
-            subscription, name = one.token
-            frames.append(encode("ACK", {"id": name}))
-            frames.append(self._taker.end(subscription, receipt if one is mine[-1] else None))
-        self._settled(b"".join(frames), [receipt], deadline)
+        self._exchange(self._taker.acks(mine, receipt), [receipt], deadline)
         if wire.complaint is not None:
             return [lost or refusal(self._where, wire.complaint) for lost in outcomes]
         return outcomes
 
-    def _settled(self, data: bytes, receipts: Sequence[str], deadline: float) -> list[str | None]:
+    def _exchange(self, data: bytes, receipts: Sequence[str], deadline: float) -> list[str | None]:
         """The answers to a settlement, which may have been done where they are lost."""
         self._wire.write(data, deadline)
         try:
@@ -131,45 +133,40 @@ class ActiveMQSession:
             raise
 
     def _lost(self, delivery: Delivery) -> LeaseLost | None:
-        if self._taker.holds(delivery.token[0]):
+        if self._taker.holds(delivery.token):
             return None
         return LeaseLost(f"{self._where}: message {delivery.id!r} went back to its queue")
 
-    def release(self, deliveries: Sequence[Delivery], delay: float, deadline: float) -> Sequence[UnimqError | None]:
-        """Not called: nack is a move here, because what a subscription gives back is not counted."""
-        raise NotImplementedError
+    def release(
+        self, deliveries: Sequence[Delivery], delay: float, deadline: float, *, unseen: bool = False
+    ) -> Sequence[UnimqError | None]:
+        """Give back what nobody saw. A nack is a move, because what a subscription gives back is not counted."""
+        self._wire.look()
+        outcomes = [self._lost(one) for one in deliveries]
+        mine = [one.token for one, lost in zip(deliveries, outcomes, strict=True) if lost is None]
+        self._taker.give_back(mine, deadline)
+        return outcomes
 
     def move(self, delivery: Delivery, queue: str, message: Outgoing, deadline: float) -> str | None:
-        """Send `message` and acknowledge `delivery`, in one transaction.
+        """One of many."""
+        (outcome,) = self._move(queue, [(delivery, message)], deadline)
+        if isinstance(outcome, UnimqError):
+            raise outcome
+        return outcome
 
-        Two round trips, so that a refused SEND can be taken back and the message stays in hand.
-        """
-        wire = self._wire
-        wire.look()
-        if (lost := self._lost(delivery)) is not None:
-            raise lost
-        if message.expires_at is not None and message.expires_at <= time.time():
-            (outcome,) = self.ack([delivery], deadline)  # the broker would drop the copy
-            if outcome is not None:
-                raise outcome
-            return None
-        subscription, ack = delivery.token
-        transaction, sent, acked = wire.name(), wire.receipt(), wire.receipt()
-        headers, name = headers_of(queue, message, persistent=self._persistent)
-        begin = encode("BEGIN", {"transaction": transaction})
-        send = encode("SEND", {**headers, "transaction": transaction, "receipt": sent}, message.body)
-        done = encode("ACK", {"id": ack, "transaction": transaction, "receipt": acked})
-        refused = [words for words in self._settled(begin + send + done, [sent, acked], deadline) if words]
-        if refused:
-            receipt = wire.receipt()
-            self._settled(encode("ABORT", {"transaction": transaction, "receipt": receipt}), [receipt], deadline)
-            raise refusal(self._where, refused[0])
-        committed, ended = wire.receipt(), wire.receipt()
-        commit = encode("COMMIT", {"transaction": transaction, "receipt": committed})
-        words, _ = self._settled(commit + self._taker.end(subscription, ended), [committed, ended], deadline)
-        if words is not None:
-            raise refusal(self._where, words)
-        return name
+    def _move(
+        self, queue: str, pairs: Sequence[tuple[Delivery, Outgoing]], deadline: float
+    ) -> Sequence[str | UnimqError | None]:
+        """Send each message and acknowledge its delivery, in a transaction for each."""
+        self._wire.look()
+        outcomes: list[str | UnimqError | None] = [self._lost(delivery) for delivery, _ in pairs]
+        mine = [position for position, lost in enumerate(outcomes) if lost is None]
+        if mine:
+            wanted = [(pairs[position][0].token, pairs[position][1]) for position in mine]
+            for position, moved in zip(mine, self._mover.move(queue, wanted, deadline), strict=True):
+                refused = moved.complaint
+                outcomes[position] = moved.name if refused is None else refusal(self._where, refused)
+        return outcomes
 
     def extend(self, delivery: Delivery, seconds: float, deadline: float) -> float:
         """Not called: the lease lasts as long as the connection, and unimq keeps its own."""

@@ -1,4 +1,9 @@
-"""Taking messages: subscriptions of prefetch 1, and the fence that tells an empty queue from a slow broker."""
+"""Taking messages: a subscription for each, or one that runs ahead of an iteration, and the fence for empty queues.
+
+STOMP knows no credit: a subscription gets as many messages as its prefetch says, and an acknowledgement makes room for
+the next. So a message that is asked for by itself has a subscription of its own, of prefetch 1, which ends with its
+settlement; the end of a subscription gives back all that is unacknowledged on it, in front and in order.
+"""
 
 import time
 from collections.abc import Sequence
@@ -9,9 +14,11 @@ from unimq_activemq.frames import Frame, encode
 from unimq_activemq.mapping import destination
 from unimq_activemq.wire import GRACE, Subscription, Wire
 
-__all__ = ["Taken", "Taker"]
+__all__ = ["Taken", "Taker", "Token"]
 
 Taken = tuple[Subscription, Frame]
+Token = tuple[str, str]
+"""A subscription's id, and the name by which the broker wants the message acknowledged."""
 
 _POLL: Final = 0.25
 """Seconds of waiting below which the fence comes first; with more, a message that is there arrives before the end."""
@@ -20,6 +27,7 @@ _WORTH_WAITING: Final = 0.002
 _FIRST: Final = 10
 _CHUNK: Final = 100
 """How many subscriptions are tried at a time, at first and later, when many messages are wanted."""
+_FENCE: Final = {"browser": "true", "ack": "auto", "selector": "1=0"}
 
 
 class Taker:
@@ -29,13 +37,14 @@ class Taker:
         self._wire = wire
         self._turn = 0
         self._interrupted = False
+        self._ahead: dict[tuple[str, ...], list[Subscription]] = {}
 
     def take(self, queues: Sequence[str], limit: int, deadline: float) -> list[Taken]:
         """Up to `limit` messages, each with its subscription; none at the deadline, or when interrupted."""
         self._interrupted = False
-        # The next one first, or a busy queue would starve the others.
-        self._turn = (self._turn + 1) % len(queues)
-        turned = [*queues[self._turn :], *queues[: self._turn]]
+        for names in list(self._ahead):
+            self.stop_ahead(names, self._grace(deadline))
+        turned = self._turned(queues)
         if deadline - time.monotonic() < _POLL:
             taken = self._poll(turned, min(limit, _FIRST), self._grace(deadline))
             if len(taken) == min(limit, _FIRST):
@@ -48,6 +57,11 @@ class Taker:
         if taken:
             self._more(turned, limit, taken)
         return taken
+
+    def _turned(self, queues: Sequence[str]) -> list[str]:
+        """The next one first, or a busy queue would starve the others."""
+        self._turn = (self._turn + 1) % len(queues)
+        return [*queues[self._turn :], *queues[: self._turn]]
 
     def _more(self, queues: Sequence[str], limit: int, taken: list[Taken]) -> None:
         """Add to `taken` what else is there, up to `limit`."""
@@ -72,70 +86,153 @@ class Taker:
         return self._keep(subscriptions, 1, self._grace(0.0))
 
     def _poll(self, queues: Sequence[str], wanted: int, until: float) -> list[Taken]:
-        """What is there, up to `wanted` messages.
+        """What is there, up to `wanted` messages."""
+        subscriptions = [self._new(queues[number % len(queues)]) for number in range(max(wanted, len(queues)))]
+        self._fence(queues, subscriptions, wanted, until)
+        return self._keep(subscriptions, wanted, until)
+
+    def _fence(self, queues: Sequence[str], subscriptions: Sequence[Subscription], wanted: int, until: float) -> None:
+        """Subscribe, and wait until what is there has come, or `wanted` messages have.
 
         The fence is a browser with a selector that no message matches: its end comes after what was dispatched to the
         subscriptions before it. Neither a receipt of SUBSCRIBE nor an empty transaction does.
         """
         wire = self._wire
-        subscriptions = [self._new(queues[number % len(queues)]) for number in range(max(wanted, len(queues)))]
         fences = [self._new(queue) for queue in queues]
-        fence = {"browser": "true", "ack": "auto", "selector": "1=0"}
-        frames = [*map(_subscribe, subscriptions), *[_subscribe(one, fence) for one in fences]]
-        wire.write(b"".join(frames), until)
+        wire.write(b"".join([*map(_subscribe, subscriptions), *[_subscribe(one, _FENCE) for one in fences]]), until)
 
         def done() -> bool:
-            return all(one.ended for one in fences) or sum(map(_is_there, subscriptions)) >= wanted
+            return all(one.ended for one in fences) or sum(len(one.frames) for one in subscriptions) >= wanted
 
         if not wire.wait(done, until):
             msg = "the broker did not say in time what is in the queue"
             raise Timeout(msg)
-        wire.write(b"".join(self.end(one.id) for one in fences), until)
-        return self._keep(subscriptions, wanted, until)
+        wire.write(b"".join(self._end(one) for one in fences), until)
 
     def _keep(self, subscriptions: Sequence[Subscription], wanted: int, until: float) -> list[Taken]:
         """The first messages that came. The other subscriptions end, with what has come to them."""
-        wire = self._wire
         kept = [one for one in subscriptions if one.frames][:wanted]
-        others = [one for one in subscriptions if one not in kept]
-        if others:
-            # Until the broker says that they have ended, they hold messages that nobody else can get.
-            receipt = wire.receipt()
-            wire.write(b"".join(self.end(one.id, receipt if one is others[-1] else None) for one in others), until)
-            wire.answers([receipt], until)
-        for one in kept:
-            one.taken = one.frames[0].headers.get("message-id")
-        return [(one, one.frames.popleft()) for one in kept]
+        self._end_all([one for one in subscriptions if one not in kept], until)
+        return [(one, one.take()) for one in kept]
 
-    # Subscriptions
+    def _end_all(self, subscriptions: Sequence[Subscription], until: float) -> None:
+        """End them. Until the broker says that they have ended, they hold messages that nobody else can get."""
+        if subscriptions:
+            receipt = self._wire.receipt()
+            frames = [self._end(one, receipt if one is subscriptions[-1] else None) for one in subscriptions]
+            self._wire.write(b"".join(frames), until)
+            self._wire.answers([receipt], until)
 
-    def _new(self, queue: str) -> Subscription:
-        subscription = Subscription(self._wire.name(), queue)
-        self._wire.subscriptions[subscription.id] = subscription
-        return subscription
+    def take_at_once(self, queue: str, wanted: int, until: float) -> list[Token]:
+        """Up to `wanted` messages over one subscription: all of them must be settled together."""
+        one = self._new(queue, wanted)
+        self._fence([queue], [one], wanted, until)
+        one.is_over = True
+        tokens: list[Token] = []
+        while one.frames and len(tokens) < wanted:
+            tokens.append((one.id, one.take().headers["ack"]))
+        if not tokens:
+            self._end_all([one], until)
+        return tokens
 
-    def open(self, queue: str, headers: dict[str, str], until: float) -> Subscription:
-        """Subscribe to `queue` in another way than to take a message of it."""
-        return self.listen(destination(queue), headers, until)
+    # Ahead
 
-    def listen(self, where: str, headers: dict[str, str], until: float) -> Subscription:
-        """Subscribe to any destination."""
-        subscription = self._new(where)
-        self._wire.write(encode("SUBSCRIBE", {"id": subscription.id, "destination": where, **headers}), until)
-        return subscription
+    def take_ahead(self, queues: Sequence[str], limit: int, deadline: float) -> list[Taken]:
+        """What an iteration gets next: the broker sends up to `limit` messages to it before they are asked for."""
+        self._interrupted = False
+        names = tuple(queues)
+        subscriptions = self._ahead.get(names)
+        if subscriptions is None or subscriptions[0].prefetch != limit:
+            self.stop_ahead(names, self._grace(deadline))
+            subscriptions = self._ahead[names] = [self._new(queue, limit) for queue in queues]
+            self._wire.write(b"".join(map(_subscribe, subscriptions)), self._grace(deadline))
+        if not any(map(_is_there, subscriptions)):
+            if deadline - time.monotonic() < _POLL:
+                self._fence(queues, [], 1, self._grace(deadline))
+            waiting = subscriptions
+            self._wire.wait(lambda: self._interrupted or any(map(_is_there, waiting)), deadline)
+        taken: list[Taken] = []
+        while len(taken) < limit and (filled := [one for one in subscriptions if one.frames]):
+            self._turn += 1
+            one = filled[self._turn % len(filled)]
+            taken.append((one, one.take()))
+        return taken
 
-    def end(self, name: str, receipt: str | None = None) -> bytes:
-        """What to write to end a subscription: what came over it and was not acknowledged goes back."""
-        self._wire.subscriptions.pop(name, None)
-        return encode("UNSUBSCRIBE", {"id": name} if receipt is None else {"id": name, "receipt": receipt})
+    def stop_ahead(self, queues: Sequence[str], until: float) -> None:
+        """The iteration is over. What came and was not taken goes back: at once, or with what is still in hand."""
+        subscriptions = self._ahead.pop(tuple(queues), [])
+        for one in subscriptions:
+            one.is_over = True
+        self._end_all([one for one in subscriptions if not one.held], until)
 
-    def holds(self, name: str) -> bool:
-        """Whether that subscription has not ended."""
-        return name in self._wire.subscriptions
+    # Settling
+
+    def holds(self, token: Token) -> bool:
+        """Whether the message of that token is in hand here."""
+        one = self._wire.subscriptions.get(token[0])
+        return one is not None and token[1] in one.held
 
     def has(self, message: str) -> bool:
         """Whether the message of that id, the broker's, is in hand here."""
-        return any(one.taken == message for one in list(self._wire.subscriptions.values()))
+        return any(message in one.held.values() for one in list(self._wire.subscriptions.values()))
+
+    def acks(self, tokens: Sequence[Token], receipt: str) -> bytes:
+        """What to write to acknowledge them, the receipt on the last frame.
+
+        Where a subscription ends with it, the receipt is its end's: until then, the next message may be on its way to
+        it, and nobody else would get it.
+        """
+        frames: list[tuple[str, dict[str, str]]] = []
+        for token in tokens:
+            frames.append(("ACK", {"id": token[1]}))
+            frames += self.done(token)
+        command, headers = frames[-1]
+        frames[-1] = command, {**headers, "receipt": receipt}
+        return b"".join([encode(command, headers) for command, headers in frames])
+
+    def done(self, token: Token) -> list[tuple[str, dict[str, str]]]:
+        """Forget a message that is settled; the frame that ends its subscription, where that is over."""
+        one = self._wire.subscriptions[token[0]]
+        del one.held[token[1]]
+        if one.held or not one.is_over:
+            return []
+        del self._wire.subscriptions[one.id]
+        return [("UNSUBSCRIBE", {"id": one.id})]
+
+    def give_back(self, tokens: Sequence[Token], until: float) -> None:
+        """Return what nobody saw, by the end of its subscription: at once, or with what else is in hand there."""
+        over: dict[str, Subscription] = {}
+        for name, ack in tokens:
+            one = self._wire.subscriptions[name]
+            del one.held[ack]
+            one.is_over = True
+            over[name] = one
+        self._ahead = {names: these for names, these in self._ahead.items() if not any(one.is_over for one in these)}
+        self._end_all([one for one in over.values() if not one.held], until)
+
+    # Subscriptions
+
+    def _new(self, queue: str, prefetch: int = 1) -> Subscription:
+        subscription = Subscription(self._wire.name(), destination(queue), queue, prefetch)
+        subscription.is_over = prefetch == 1
+        self._wire.subscriptions[subscription.id] = subscription
+        return subscription
+
+    def open(self, where: str, headers: dict[str, str], until: float) -> Subscription:
+        """Subscribe to a destination in another way than to take messages."""
+        subscription = Subscription(self._wire.name(), where, where, 0)
+        self._wire.subscriptions[subscription.id] = subscription
+        self._wire.write(_subscribe(subscription, headers), until)
+        return subscription
+
+    def close(self, subscription: Subscription, until: float) -> None:
+        """End what `open` began."""
+        self._wire.write(self._end(subscription), until)
+
+    def _end(self, subscription: Subscription, receipt: str | None = None) -> bytes:
+        self._wire.subscriptions.pop(subscription.id, None)
+        headers = {"id": subscription.id}
+        return encode("UNSUBSCRIBE", headers if receipt is None else {**headers, "receipt": receipt})
 
     def interrupt(self) -> None:
         """End a wait for messages."""
@@ -143,11 +240,9 @@ class Taker:
         self._wire.wake()
 
 
-_ONE: Final = {"ack": "client-individual", "activemq.prefetchSize": "1"}
-
-
-def _subscribe(subscription: Subscription, headers: dict[str, str] = _ONE) -> bytes:
-    return encode("SUBSCRIBE", {"id": subscription.id, "destination": destination(subscription.queue), **headers})
+def _subscribe(subscription: Subscription, headers: dict[str, str] | None = None) -> bytes:
+    how = headers or {"ack": "client-individual", "activemq.prefetchSize": str(subscription.prefetch)}
+    return encode("SUBSCRIBE", {"id": subscription.id, "destination": subscription.destination, **how})
 
 
 def _is_there(subscription: Subscription) -> bool:

@@ -28,18 +28,30 @@ _LAST_WORDS: Final = 0.2
 
 
 class Subscription:
-    """What the broker has sent for one subscription and nobody has taken yet."""
+    """What the broker has sent for one subscription, and what of it is in hand."""
 
-    __slots__ = ("ended", "frames", "id", "queue", "taken")
+    __slots__ = ("destination", "ended", "frames", "held", "id", "is_over", "prefetch", "queue")
 
-    def __init__(self, name: str, queue: str) -> None:
+    def __init__(self, name: str, destination: str, queue: str, prefetch: int) -> None:
         self.id = name
+        self.destination = destination
         self.queue = queue
+        self.prefetch = prefetch
+        """How many messages the broker sends before the first is acknowledged."""
         self.frames: deque[Frame] = deque()
-        self.taken: str | None = None
-        """The broker's id of the message that was taken from here."""
+        """What nobody has taken yet."""
+        self.held: dict[str, str] = {}
+        """What was taken and is not settled: the broker's ids, by the names for acknowledging."""
+        self.is_over = False
+        """Whether it ends when nothing of it is held."""
         self.ended = False
         """Whether a browser has shown all."""
+
+    def take(self) -> Frame:
+        """The next one, which is in hand from now on."""
+        frame = self.frames.popleft()
+        self.held[frame.headers["ack"]] = frame.headers["message-id"]
+        return frame
 
 
 class Wire:
@@ -66,6 +78,9 @@ class Wire:
         self._names = itertools.count(1)
         self._answers: dict[str, Frame | None] = {}
         self._broken: Exception | None = None
+        self._closed = False
+        self.heard = time.monotonic()
+        """When something came from the broker last."""
         self.subscriptions: dict[str, Subscription] = {}
         """By their ids, those whose messages are wanted; what arrives for others has gone back to the broker."""
         self.welcome: Frame | None = None
@@ -129,7 +144,8 @@ class Wire:
                 self._take(self._read())
         finally:
             if reads:
-                self._stop_reading()
+                with self._state:
+                    self._stopped_reading()
 
     def _lost_while_writing(self, error: OSError, *, in_doubt: bool) -> ConnectionLost:
         """What to raise: the broker's reason, which stands before the end of what it sent."""
@@ -161,8 +177,7 @@ class Wire:
                     frames = self._read_within(left)
                 finally:
                     state.acquire()
-                    self._reading = False
-                    state.notify_all()
+                    self._stopped_reading()
                 self._take(frames)
                 if left <= 0:
                     return bool(done())
@@ -218,12 +233,14 @@ class Wire:
         if not data:
             self._broken = ConnectionError("the broker closed the connection")
             return []
+        self.heard = time.monotonic()
         return self._parser.feed(data)
 
-    def _stop_reading(self) -> None:
-        with self._state:
-            self._reading = False
-            self._state.notify_all()
+    def _stopped_reading(self) -> None:
+        self._reading = False
+        self._state.notify_all()
+        if self._closed:
+            self.abandon()
 
     def _take(self, frames: Sequence[Frame]) -> None:
         """Give each frame to who waits for it."""
@@ -256,8 +273,17 @@ class Wire:
 
     def close(self) -> None:
         """End the connection at once. The broker takes back what was not acknowledged. Idempotent."""
-        self._broken = self._broken or ConnectionError("it was closed here")
-        self.wake()
+        with self._state:
+            self._closed = True
+            self._broken = self._broken or ConnectionError("it was closed here")
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+            self.wake()
+            if not self._reading:  # otherwise the one who reads does it: a descriptor must not go while it is polled
+                self.abandon()
+
+    def abandon(self) -> None:
+        """Close this process's descriptors, and say nothing to the broker."""
         for one in (self._socket, self._waker, self._woken):
             with contextlib.suppress(OSError):
                 one.close()

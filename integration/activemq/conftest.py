@@ -1,7 +1,11 @@
 """How the brokers of these tests are started."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
-from harness import Recipe, ask
+from harness import IMAGES, Recipe, ask
 
 _LOGIN = b"CONNECT\naccept-version:1.2\nhost:localhost\nlogin:unimq\npasscode:secret\n\n\0"
 
@@ -9,4 +13,20 @@ _LOGIN = b"CONNECT\naccept-version:1.2\nhost:localhost\nlogin:unimq\npasscode:se
 @pytest.fixture(scope="session")
 def broker() -> Recipe:
     """A broker with a scheduler, the statistics plugin and a login. It is ready when it lets somebody in."""
-    return Recipe("activemq", 61613, "activemq://unimq:secret@{address}", ask(_LOGIN, b"CONNECTED"), patience=90)
+    return Recipe("activemq", 61613, "activemq://unimq:secret@{address}", ask(_LOGIN, b"CONNECTED"), patience=120)
+
+
+@pytest.fixture(scope="session")
+def variant(broker: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Recipe]:
+    """The same broker with other words in its configuration."""
+
+    def variant(name: str, changes: dict[str, str]) -> Recipe:
+        text = (IMAGES / "activemq" / "activemq.xml").read_text()
+        for old, new in changes.items():
+            assert old in text
+            text = text.replace(old, new)
+        file: Path = tmp_path_factory.mktemp(name) / "activemq.xml"
+        file.write_text(text)
+        return replace(broker, variant=name, files={"/conf/activemq.xml": file})
+
+    return variant

@@ -14,7 +14,7 @@ class TestActiveMQ(QueueConformance):
 
     @pytest.fixture
     def url(self, shared: Callable[[Recipe], str], broker: Recipe) -> str:
-        return shared(broker)
+        return f"{shared(broker)}/?prioritized=true"
 
 
 @pytest.fixture(scope="class")
@@ -27,4 +27,4 @@ class TestActiveMQFaults(Faults):
 
     @pytest.fixture
     def url(self, server: Running) -> str:
-        return server.url
+        return f"{server.url}/?prioritized=true"

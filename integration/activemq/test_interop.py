@@ -53,7 +53,7 @@ class TestStompPy:
 
     def test_it_reads_what_unimq_puts(self, server: Running, foreign: Foreign, name: str) -> None:
         """The encoded body as it is, headers as headers, and what means something to the broker under a prefix."""
-        with unimq.Queue(f"{server.url}/{name}") as ours:
+        with unimq.Queue(f"{server.url}/{name}?prioritized=true") as ours:
             put = ours.put({"a": 1}, headers={"colour": "r\u00f6t:\n", "JMSXGroupID": "g"}, priority=7, ttl=60)
             foreign.connection.subscribe(f"/queue/{name}", "1", "client-individual")
             frame = foreign.frames.get(timeout=PATIENCE)

@@ -5,8 +5,8 @@
 - `run`: one run of the tests: which servers it has, who shares them, what it leaves behind
 """
 
-from harness.recipe import Recipe, ask
+from harness.recipe import IMAGES, Recipe, ask
 from harness.run import MissingServer, Run
 from harness.servers import Running
 
-__all__ = ["MissingServer", "Recipe", "Run", "Running", "ask"]
+__all__ = ["IMAGES", "MissingServer", "Recipe", "Run", "Running", "ask"]

@@ -1,0 +1,86 @@
+"""Moves: a copy is sent and the original acknowledged, in one transaction of the broker for each pair."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from unimq.driver import Outgoing
+from unimq_activemq.frames import encode
+from unimq_activemq.mapping import headers_of
+from unimq_activemq.taking import Taker, Token
+from unimq_activemq.wire import Wire
+
+__all__ = ["Moved", "Mover"]
+
+Exchange = Callable[[bytes, Sequence[str], float], Sequence[str | None]]
+"""Writes, and waits for the answers to some receipts: `None`, or the broker's complaint."""
+
+
+@dataclass(slots=True)
+class Moved:
+    """One move: what it needs, and what became of it."""
+
+    token: Token
+    transaction: str
+    name: str | None = None
+    """The id of the copy; `None` where none was sent."""
+    complaint: str | None = None
+    """Why the broker refused it; then nothing was done."""
+
+
+class Mover:
+    """The moves of one session."""
+
+    def __init__(self, wire: Wire, taker: Taker, exchange: Exchange, *, persistent: bool) -> None:
+        self._wire = wire
+        self._taker = taker
+        self._exchange = exchange
+        self._persistent = persistent
+
+    def move(self, queue: str, pairs: Sequence[tuple[Token, Outgoing]], deadline: float) -> list[Moved]:
+        """Do all in two exchanges, so that a copy that is refused can be taken back, and its original stays in hand."""
+        moves: list[Moved] = []
+        frames: list[bytes] = []
+        receipts: list[tuple[Moved, str]] = []
+        for token, message in pairs:
+            one = Moved(token, self._wire.name())
+            moves.append(one)
+            data, answered = self._prepared(one, queue, message)
+            frames.append(data)
+            receipts += [(one, receipt) for receipt in answered]
+        self._answered(b"".join(frames), receipts, deadline)
+        self._finish(moves, deadline)
+        return moves
+
+    def _prepared(self, one: Moved, queue: str, message: Outgoing) -> tuple[bytes, list[str]]:
+        """All but the end of a transaction. What has expired is not sent: the broker would drop it."""
+        within = {"transaction": one.transaction}
+        frames = [encode("BEGIN", within)]
+        receipts: list[str] = []
+        if message.expires_at is None or message.expires_at > time.time():
+            headers, one.name = headers_of(queue, message, persistent=self._persistent)
+            receipts.append(self._wire.receipt())
+            frames.append(encode("SEND", {**headers, **within, "receipt": receipts[-1]}, message.body))
+        receipts.append(self._wire.receipt())
+        frames.append(encode("ACK", {"id": one.token[1], **within, "receipt": receipts[-1]}))
+        return b"".join(frames), receipts
+
+    def _finish(self, moves: Sequence[Moved], deadline: float) -> None:
+        frames: list[bytes] = []
+        receipts: list[tuple[Moved, str]] = []
+        for one in moves:
+            receipt = self._wire.receipt()
+            receipts.append((one, receipt))
+            command = "ABORT" if one.complaint else "COMMIT"
+            frames.append(encode(command, {"transaction": one.transaction, "receipt": receipt}))
+        ends = [end for one in moves if not one.complaint for end in self._taker.done(one.token)]
+        for command, headers in ends:
+            receipt = self._wire.receipt()
+            receipts.append((moves[-1], receipt))
+            frames.append(encode(command, {**headers, "receipt": receipt}))
+        self._answered(b"".join(frames), receipts, deadline)
+
+    def _answered(self, data: bytes, receipts: Sequence[tuple[Moved, str]], deadline: float) -> None:
+        answers = self._exchange(data, [receipt for _, receipt in receipts], deadline)
+        for (one, _), complaint in zip(receipts, answers, strict=True):
+            one.complaint = one.complaint or complaint
