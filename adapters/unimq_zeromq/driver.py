@@ -2,10 +2,11 @@
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from unimq import options, registry
-from unimq.capabilities import Capabilities, absent
+from unimq.capabilities import Capabilities, Limits, absent, layered, native
+from unimq.driver import Session
 from unimq.errors import InvalidURL, Unsupported
 from unimq.options import Option
 from unimq.remote import RemoteSession
@@ -19,6 +20,24 @@ if TYPE_CHECKING:
 __all__ = ["ZeroMQDriver", "driver"]
 
 _SCHEMES: Final = ("zeromq", "zmq")
+_LARGEST: Final = 64 * 1024 * 1024
+"""Bytes of one frame of push-pull; a peer that sends a larger one is cut off."""
+
+PUSH_PULL: Final = Capabilities(
+    ttl=layered(),
+    headers=layered(),
+    batch=native("libzmq itself sends what waits together"),
+    nack=absent("there is no way back through a PUSH socket; serve a store instead"),
+    delivery_count=absent("nobody counts"),
+    dead_letters=absent("what is received is gone from its queue; serve a store instead"),
+    guarantee="at-most-once",
+    survives_process_death="no",
+    survives_host_loss="no",
+    survives_server_restart="no",
+    confirmed=False,
+    order="none",
+    limits=Limits(body=_LARGEST),
+)
 
 
 class ZeroMQDriver:
@@ -30,13 +49,31 @@ class ZeroMQDriver:
     install = 'pip install "unimq[zeromq]"'
     path_is_queue = True
     options = (
-        Option("store", "text", "memory", "The scheme of the store that is served there; what differs is refused."),
+        Option(
+            "pattern",
+            "text",
+            "served",
+            "A store that somebody serves there, or plain PUSH and PULL sockets.",
+            choices=("served", "push-pull"),
+        ),
+        Option("store", "text", "memory", "served: the scheme of the store; what is not that is refused."),
+        Option(
+            "bind",
+            "text",
+            "get",
+            "push-pull: who binds the endpoint, the consumer, the producer, or a device between them.",
+            choices=("get", "put", "none"),
+        ),
     )
 
     def capabilities(self, url: URL) -> Capabilities:
-        """Those of the store, without what only its own process can do."""
+        """Those of the store, without what only its own process can do; or those of plain sockets."""
         endpoint(url)
-        scheme = options.read(url, self.options)["store"]
+        own = options.read(url, self.options)
+        _check_pattern(url, own["pattern"])
+        return PUSH_PULL if own["pattern"] == "push-pull" else self._served(url, own["store"])
+
+    def _served(self, url: URL, scheme: str) -> Capabilities:
         if scheme in _SCHEMES:
             msg = f"{url}: store={scheme!r}: a holder cannot be served by another; name the store that it has"
             raise InvalidURL(msg)
@@ -54,12 +91,17 @@ class ZeroMQDriver:
             crash_counted=can.counts == "fetches",
         )
 
-    def open(self, url: URL, deadline: float) -> RemoteSession:
-        """Connect to the holder, and learn what it serves."""
+    def open(self, url: URL, deadline: float) -> "Session":
+        """Connect to the holder, and learn what it serves; sockets for push-pull are opened when they are used."""
         from unimq_zeromq.link import Link  # noqa: PLC0415 - imports pyzmq
 
         read = options.read(url, (*options.CORE, *self.options))
         declared = self.capabilities(url)
+        if read["pattern"] == "push-pull":
+            from unimq_zeromq.pushpull import PushPullSession  # noqa: PLC0415 - imports pyzmq
+
+            ahead = read["prefetch"] if "prefetch" in url.options else None
+            return cast("Session", PushPullSession(url, declared, read["bind"], ahead))
         link = Link(endpoint(url), str(url))
         try:
             link.connected(deadline)
@@ -75,6 +117,14 @@ class ZeroMQDriver:
         from unimq_zeromq.holder import Holder  # noqa: PLC0415 - imports pyzmq
 
         return Holder(store, at)
+
+
+def _check_pattern(url: URL, pattern: str) -> None:
+    """Refuse an option that means nothing for the pattern."""
+    other = "store" if pattern == "push-pull" else "bind"
+    if other in url.options:
+        msg = f"{url}: {other}= means nothing for pattern={pattern}: leave it out"
+        raise InvalidURL(msg)
 
 
 driver = ZeroMQDriver()

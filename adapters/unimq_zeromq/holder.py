@@ -149,7 +149,7 @@ class Holder:
             os.close(self._claim)
 
 
-def claim(path: str, at: URL) -> int:
+def claim(path: str, at: object) -> int:
     """Own the path of a socket: a descriptor to keep. libzmq would take a path from a living owner without a word."""
     import fcntl  # noqa: PLC0415 - not on Windows, which has no ipc either
 

@@ -1,0 +1,194 @@
+"""Push-pull queues: foreign programs at either side, full pipes, who binds, and the end of a process."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+import zmq
+
+import unimq
+from unimq.errors import Full, InvalidName, InvalidURL, Unsupported
+
+
+@pytest.fixture
+def folder() -> Iterator[str]:
+    """A short path, as sockets need it."""
+    with TemporaryDirectory(prefix="unimq-") as folder:
+        yield folder
+
+
+@pytest.fixture
+def plain() -> "Iterator[zmq.Context[Any]]":
+    """ZeroMQ without unimq."""
+    context: zmq.Context[Any] = zmq.Context()
+    yield context
+    context.destroy(0)
+
+
+def at(folder: str, **options: str) -> str:
+    query = "".join(f"&{name}={value}" for name, value in options.items())
+    return f"zeromq+ipc://{folder}?queue=jobs&pattern=push-pull{query}"
+
+
+@pytest.mark.parametrize("binds", ["get", "put"])
+def test_a_foreign_program_is_at_home(folder: str, plain: "zmq.Context[Any]", binds: str) -> None:
+    """Its plain frames are bodies, and plain bodies are its frames; it binds or connects."""
+    push, pull = plain.socket(zmq.PUSH), plain.socket(zmq.PULL)
+    path = f"ipc://{folder}/jobs"
+    with unimq.Queue(at(folder, bind=binds, codec="raw")) as queue:
+        (push.connect if binds == "get" else push.bind)(path)
+        # A PUSH that binds blocks until somebody connects.
+        sending = threading.Thread(
+            target=lambda: (push.send(b"from afar"), push.send_multipart([b"in ", b"", b"parts"]))
+        )
+        sending.start()
+        assert queue.get(timeout=10).body == b"from afar"
+        message = queue.get(timeout=10)
+        assert (message.body, message.native) == (b"in parts", [b"in ", b"", b"parts"])
+        sending.join()
+    push.close(0)
+    other = at(f"{folder}", bind=binds, codec="raw").replace("jobs", "back")
+    with unimq.Queue(other) as queue:
+        (pull.bind if binds == "get" else pull.connect)(f"ipc://{folder}/back")
+        queue.put(b"hello")
+        assert pull.poll(10_000)
+        assert pull.recv_multipart() == [b"hello"]
+    pull.close(0)
+
+
+def test_a_device_stands_between(plain: "zmq.Context[Any]") -> None:
+    """With bind=none both sides connect, each to its end of a streamer."""
+    front, back = plain.socket(zmq.PULL), plain.socket(zmq.PUSH)
+    ports = [front.bind_to_random_port("tcp://127.0.0.1"), back.bind_to_random_port("tcp://127.0.0.1")]
+
+    def stream() -> None:
+        try:
+            zmq.proxy(front, back)
+        except zmq.ZMQError:
+            front.close(0)
+            back.close(0)
+
+    thread = threading.Thread(target=stream)
+    thread.start()
+    try:
+        urls = [f"zeromq://127.0.0.1:{port}/jobs?pattern=push-pull&bind=none" for port in ports]
+        with unimq.Queue(urls[0]) as puts, unimq.Queue(urls[1]) as gets:
+            puts.put_many(range(100))
+            found: list[int] = []
+            while len(found) < 100:
+                found += [message.body for message in gets.get_many(100, timeout=10)]
+            assert found == list(range(100))
+    finally:
+        plain.term()
+        thread.join()
+
+
+def test_a_full_pipe_is_told(folder: str) -> None:
+    """`Full` at the deadline, with what was accepted before it; nobody takes it."""
+    with unimq.Queue(at(folder)) as queue:
+        queue.put_many(["x"] * 1000)
+        with pytest.raises(Full, match="no consumer"):
+            queue.put("y", timeout=0.05)
+
+
+def test_the_prefetch_is_the_pipe(folder: str) -> None:
+    """With `?prefetch=5` five are accepted while nobody takes them."""
+    with unimq.Queue(at(folder, prefetch="5")) as queue:
+        queue.put_many(range(5))
+        with pytest.raises(Full):
+            queue.put(5, timeout=0.05)
+
+
+def test_one_endpoint_is_one_queue() -> None:
+    """Over tcp another name is refused, not mixed with the first."""
+    url = "zeromq://127.0.0.1:1/jobs?pattern=push-pull"
+    with unimq.connect(url) as client, pytest.raises(InvalidName, match="one endpoint"):
+        client.queue("other").put("x")
+
+
+def test_what_means_nothing_is_refused(folder: str) -> None:
+    """An option of the other pattern, what sockets cannot do, and a folder that is too deep for a socket."""
+    with pytest.raises(InvalidURL, match="store="):
+        unimq.Queue(at(folder, store="memory"))
+    with pytest.raises(InvalidURL, match="bind="):
+        unimq.Queue("zeromq://h/q?bind=put")
+    with unimq.Queue(at(folder)) as queue, pytest.raises(Unsupported, match="stats"):
+        queue.stats()
+    with unimq.Queue(at(f"/tmp/{'x' * 93}")) as queue, pytest.raises(InvalidURL, match="too long"):
+        queue.put("x")
+
+
+def test_a_second_consumer_stands_by(folder: str) -> None:
+    """It gets what comes when the first process, which owns the address, has ended."""
+    program = f"""
+import unimq
+with unimq.Queue({at(folder)!r}) as queue:
+    print(queue.get(timeout=20).body, flush=True)
+    input()
+"""
+    command = [sys.executable, "-c", program]
+    first = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603 - ours
+    assert first.stdout is not None
+    assert first.stdin is not None
+    with unimq.Queue(at(folder)) as puts, unimq.Queue(at(folder)) as second:
+        puts.put("for the first")
+        assert first.stdout.readline() == "for the first\n"
+        with pytest.raises((unimq.Empty, unimq.ConnectError)):
+            second.get(timeout=0.1)
+        first.communicate("end\n")
+        puts.put("for the second")
+        assert second.get(timeout=10).body == "for the second"
+
+
+def test_what_was_put_is_sent_at_the_end_of_the_process(folder: str) -> None:
+    """All 900 of a process that puts and ends at once, its queue closed or not, while the consumer starts late."""
+    for close in ("queue.close()", "pass"):
+        program = f"import unimq\nqueue = unimq.Queue({at(folder)!r})\nqueue.put_many(range(900))\n{close}"
+        done = subprocess.Popen([sys.executable, "-c", program])  # noqa: S603 - this interpreter
+        with unimq.Queue(at(folder)) as queue:
+            found: set[int] = set()
+            while len(found) < 900:
+                found |= {message.body for message in queue.get_many(100, timeout=10)}
+        assert done.wait(20) == 0
+
+
+def test_a_fork_has_sockets_of_its_own(folder: str) -> None:
+    """What the child puts arrives once, and the parent's sockets still work."""
+    with unimq.Queue(at(folder)) as queue:
+        queue.put("parent")
+        assert queue.get(timeout=10).body == "parent"
+        child = os.fork()
+        if child == 0:
+            queue.put("child")
+            os._exit(0 if _flushed() else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert queue.get(timeout=10).body == "child"
+        queue.put("parent again")
+        assert queue.get(timeout=10).body == "parent again"
+
+
+def _flushed() -> bool:
+    """A forked child that ends by `os._exit` runs no exit handlers: run the adapter's."""
+    from unimq_zeromq import pipes
+
+    pipes._at_exit()
+    return True
+
+
+def test_the_name_of_a_socket_is_that_of_its_queue(folder: str) -> None:
+    """Where it is plain and short; other names are a hash."""
+    with unimq.connect(f"zeromq+ipc://{folder}?pattern=push-pull") as client:
+        for name in ("mail", "a/b", "x" * 100, "q.lock"):
+            queue = client.queue(name)
+            queue.put(name)
+            assert queue.get(timeout=10).body == name
+        names = {path.name for path in Path(folder).iterdir() if not path.name.endswith(".lock")}
+    assert len(names) == 4
+    assert "mail" in names
+    assert all(len(name) == 32 for name in names - {"mail"})
