@@ -15,7 +15,7 @@ DEAD_PREFIX: Final = "unimq-dead-"
 DEAD_REASON: Final = "unimq-dead-reason"
 """Why it was given up, in words."""
 DEAD_AT: Final = "unimq-dead-at"
-"""When it was given up: Unix epoch, seconds with milliseconds."""
+"""When it was given up: Unix epoch, seconds with microseconds."""
 DEAD_ORIGIN: Final = "unimq-dead-origin"
 """The queue it comes from; redrive puts it back there."""
 DEAD_DELIVERIES: Final = "unimq-dead-deliveries"
@@ -28,3 +28,12 @@ EXPIRES: Final = "unimq-expires"
 COUNT: Final = "unimq-count"
 ENQUEUED: Final = "unimq-enqueued"
 PRIORITY: Final = "unimq-priority"
+
+_REASON_CHARACTERS: Final = 1000
+
+
+def reason_text(reason: str) -> str:
+    """What `DEAD_REASON` has of an error's text, which may have any length, lines, and names that are no text."""
+    words = " ".join(reason[: 2 * _REASON_CHARACTERS].split())
+    text = "".join(c if c.isprintable() else "\ufffd" for c in words)
+    return text if len(text) <= _REASON_CHARACTERS else f"{text[: _REASON_CHARACTERS - 3]}..."

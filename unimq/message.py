@@ -4,6 +4,7 @@
 `unimq.aio.AsyncMessage` by awaiting.
 """
 
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -27,6 +28,17 @@ T = TypeVar("T")
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _UNDECODED: Any = object()
+_forks = 0
+"""How many forks lie between this process and the first; a message knows in which it was received."""
+
+
+def _after_fork() -> None:
+    global _forks  # noqa: PLW0603 - the one thing that tells a child from its parent
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -43,7 +55,18 @@ class Receipt(msgspec.Struct, frozen=True):
 class Letter(Generic[T]):
     """A message in hand, or peeked at: what can be read of it, in both faces."""
 
-    __slots__ = ("_body", "_channel", "_claim", "_delivery", "_invalid", "_link", "_lost", "_raw", "lease_until")
+    __slots__ = (
+        "_body",
+        "_channel",
+        "_claim",
+        "_delivery",
+        "_forks",
+        "_invalid",
+        "_link",
+        "_lost",
+        "_raw",
+        "lease_until",
+    )
 
     def __init__(
         self,
@@ -60,6 +83,7 @@ class Letter(Generic[T]):
         self._delivery = delivery
         self._invalid = invalid
         self._claim = threading.Lock()  # held once settled: the cheapest claim that two threads cannot both make
+        self._forks = _forks
         self._lost = False  # its lease ended and unimq itself gave it back
         self._body: Any = _UNDECODED
         self.lease_until: float | None = raw.lease_until
@@ -151,6 +175,11 @@ class Letter(Generic[T]):
     def settled(self) -> bool:
         """Whether this process has settled it."""
         return self._claim.locked()
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether the process that has it forked this one: it is the parent's to settle."""
+        return self._forks != _forks
 
     @property
     def native(self) -> Any:

@@ -5,11 +5,11 @@ ended meanwhile makes it somebody else's, what has expired is removed, what was 
 (`?invalid=reject`) goes to the dead-letter queue.
 """
 
+import contextlib
 import math
-import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from unimq.driver import Delivery, Session
@@ -20,12 +20,14 @@ from unimq.message import Letter
 if TYPE_CHECKING:
     from unimq.channel import Channel
 
-__all__ = ["Cancellation", "Receiver", "Source", "hand_over", "hand_over_is_local"]
+__all__ = ["Ahead", "Cancellation", "Receiver", "Source", "hand_over", "hand_over_is_local"]
 
 T = TypeVar("T")
 
 _PARKED_FOR: Final = 1.0
 """Seconds after which a message that nobody came for goes back to its queue."""
+_STALE: Final = 4
+"""What part of a lease may go by in a buffer of unimq: a quarter."""
 _TURN: Final = 0.05
 """Seconds to wait at one of several hosts before asking the next; with N hosts a message waits N-1 turns at most."""
 _RETRY_LEAST: Final = 0.05
@@ -53,13 +55,38 @@ class Cancellation:
             session.interrupt()
 
 
+class Ahead(Generic[T]):
+    """What was fetched together and is not handed over yet."""
+
+    def __init__(self, letters: Iterable[Letter[T]]) -> None:
+        self._letters = deque(letters)
+        self._since = time.monotonic()
+
+    def next(self) -> Letter[T] | None:
+        """Take the first; `None` when nothing is left, or when a close was faster."""
+        try:
+            return self._letters.popleft()
+        except IndexError:
+            return None
+
+    def all(self) -> list[Letter[T]]:
+        """Take what is left."""
+        return list(iter(self.next, None))
+
+    def is_stale(self, letter: Letter[T]) -> bool:
+        """Whether more than a quarter of its lease has gone by since it came: its consumer is to have the whole."""
+        until = letter.lease_until
+        return until is not None and _STALE * (time.monotonic() - self._since) > until - self._since
+
+
 class Receiver(Generic[T]):
     """The receiving half of one queue."""
 
     def __init__(self, channel: "Channel[T]") -> None:
         self._channel = channel
-        self._lock = threading.Lock()
-        self._parked: deque[Letter[T]] = deque()
+        # Without a lock, which a fork could leave held: each step on a deque or list is one of the interpreter's.
+        self._parked: deque[Ahead[T]] = deque()
+        self._ahead: list[Ahead[T]] = []
         self._source = Source([channel])
 
     def get_many(self, limit: int, timeout: float | None) -> list[Letter[T]]:
@@ -81,15 +108,38 @@ class Receiver(Generic[T]):
         while True:
             until = math.inf if timeout is None else time.monotonic() + timeout
             try:
-                letters = deque(self.fetch(prefetch, until))
+                ahead = self.keep(self.fetch(prefetch, until))
             except Empty:
                 return
             try:
-                while letters:
-                    yield from self.hand_over([letters.popleft()])
+                while (letter := ahead.next()) is not None:
+                    yield from self.hand_over(self.refreshed([letter]) if ahead.is_stale(letter) else [letter])
             finally:
-                if letters:
-                    self.give_back(letters)
+                self.drop(ahead)
+
+    def keep(self, letters: Sequence[Letter[T]]) -> "Ahead[T]":
+        """What an iteration fetched, until it is handed over one by one; a close gives the rest back."""
+        ahead = Ahead(letters)
+        self._ahead.append(ahead)
+        return ahead
+
+    def drop(self, ahead: "Ahead[T]") -> None:
+        """Give back what is left of it."""
+        with contextlib.suppress(ValueError):  # a close was faster
+            self._ahead.remove(ahead)
+        self.give_back(ahead.all())
+
+    def refreshed(self, letters: Sequence[Letter[T]]) -> list[Letter[T]]:
+        """Those of `letters`, which waited long, that have the whole of their lease again; the others go back."""
+        ready: list[Letter[T]] = []
+        for letter in letters:
+            if not self._channel.capabilities.extend:
+                self.give_back([letter])
+                continue
+            with contextlib.suppress(LeaseLost):
+                self._channel.settler.extend(letter, None)
+                ready.append(letter)
+        return ready
 
     def ahead(self, prefetch: int) -> int:
         """How many messages may be fetched ahead: one where that would count deliveries nobody has looked at."""
@@ -102,31 +152,34 @@ class Receiver(Generic[T]):
         if self._channel.closed:
             self.give_back(letters)
             return
-        with self._lock:
-            self._parked.extend(letters)
-        self._channel.scheduler.at(time.monotonic() + _PARKED_FOR, lambda: self._give_back_parked(letters))
+        ahead = Ahead(letters)
+        self._parked.append(ahead)
+        self._channel.scheduler.at(time.monotonic() + _PARKED_FOR, lambda: self._give_back_parked(ahead))
 
     def give_back(self, letters: Sequence[Letter[T]]) -> None:
         """Return what was not handed over, in order. What cannot be returned stays with the server's lease."""
         self._channel.settler.give_back(letters)
 
     def close(self) -> None:
-        """Give back what is parked."""
-        self.give_back(self._take_parked(None))
+        """Give back what is parked, and what iterations have fetched and not handed over."""
+        for ahead in [*self._parked, *self._ahead]:
+            self.give_back(ahead.all())
+        self._parked.clear()
+        self._ahead.clear()
 
-    def _take_parked(self, limit: int | None) -> list[Letter[T]]:
+    def _take_parked(self, limit: int) -> list[Letter[T]]:
         if not self._parked:
             return []
-        with self._lock:
-            count = len(self._parked) if limit is None else min(limit, len(self._parked))
-            return [self._parked.popleft() for _ in range(count)]
+        taken: list[Letter[T]] = []
+        for ahead in list(self._parked):
+            while len(taken) < limit and (letter := ahead.next()) is not None:
+                taken += self.refreshed([letter]) if ahead.is_stale(letter) else [letter]
+        return taken
 
-    def _give_back_parked(self, letters: Sequence[Letter[T]]) -> None:
-        with self._lock:
-            left = [letter for letter in letters if letter in self._parked]
-            for letter in left:
-                self._parked.remove(letter)
-        self.give_back(left)
+    def _give_back_parked(self, ahead: "Ahead[T]") -> None:
+        with contextlib.suppress(ValueError):
+            self._parked.remove(ahead)
+        self.give_back(ahead.all())
 
     def hand_over(self, letters: Sequence[Letter[T]]) -> list[Letter[T]]:
         """Those of `letters` that the application gets; one that cannot be dealt with keeps its neighbours safe."""
@@ -268,7 +321,7 @@ def hand_over(letter: Letter[Any]) -> bool:
 def _is_ours(letter: Letter[Any]) -> bool:
     """Whether its connection and lease still hold."""
     link, until = letter._link, letter.lease_until
-    if link is None or letter.settled or not (link.alive or link.settling == "any-session"):
+    if link is None or letter.settled or letter.is_inherited or not (link.alive or link.settling == "any-session"):
         return False
     return until is None or until > time.monotonic()
 

@@ -30,7 +30,6 @@ __all__ = ["Settler", "raise_failures"]
 T = TypeVar("T")
 R = TypeVar("R")
 
-_REASON_CHARACTERS: Final = 1000
 _SHORT_REASON: Final = 100
 _MAX_DELIVERIES_REASON: Final = "nacked after {} deliveries, the most that is allowed"
 _TOO_OFTEN_REASON: Final = "delivered {} times, {} are allowed"
@@ -106,7 +105,7 @@ class Settler(Generic[T]):
         if not channel.capabilities.extend:
             raise unsupported(channel, "extend")
         wanted = channel.settings.lease if duration is None else seconds(duration, "seconds")
-        if letter.settled:
+        if letter.settled or letter.is_inherited:
             self._claim(letter)  # tells why it cannot be extended any more
 
         # No claim: another thread may settle it meanwhile, and the server tells which came first.
@@ -135,7 +134,7 @@ class Settler(Generic[T]):
 
     def give_back(self, letters: Iterable[Letter[T]]) -> None:
         """Return unhandled messages in their order. What fails stays with the server, whose lease gives it back."""
-        mine = [letter for letter in letters if not letter.settled]
+        mine = [letter for letter in letters if not (letter.settled or letter.is_inherited)]
         if not mine:
             return
         if self._channel.capabilities.nack.level == "native":
@@ -175,6 +174,8 @@ class Settler(Generic[T]):
 
     def _claim(self, letter: Letter[T]) -> None:
         _link_of(letter)
+        if letter.is_inherited:
+            raise _lost(letter, "it is in the hands of the process that forked this one")
         if letter._claim.acquire(blocking=False):
             return
         if letter._lost:
@@ -344,21 +345,14 @@ def _as_dead(letter: Letter[Any], target: "Channel[Any]", reason: str, deliverie
     origin = {reserved.DEAD_ORIGIN: letter.queue}
     if letter._invalid is not None or _is_plain(letter):
         origin[reserved.DEAD_VERBATIM] = "yes"
-    story = {reserved.DEAD_REASON: _in_a_line(reason), reserved.DEAD_AT: f"{time.time():.6f}"}
+    story = {reserved.DEAD_REASON: reserved.reason_text(reason), reserved.DEAD_AT: f"{time.time():.6f}"}
     if deliveries is not None:
         story[reserved.DEAD_DELIVERIES] = str(deliveries)
-    brief = {reserved.DEAD_REASON: _in_a_line(reason)[:_SHORT_REASON]}
+    brief = {reserved.DEAD_REASON: reserved.reason_text(reason)[:_SHORT_REASON]}
     for headers in ({**own, **origin, **story}, {**own, **origin, **story, **brief}, {**own, **origin}):
         with contextlib.suppress(TooLarge):
             return _copy(letter, target, headers=headers, expires_at=None, delivery_count=0)
     return _copy(letter, target, verbatim=True, headers=None, expires_at=None)
-
-
-def _in_a_line(reason: str) -> str:
-    """What can be written everywhere: an error's text may have any length, lines, and names that are no text."""
-    words = " ".join(reason[: 2 * _REASON_CHARACTERS].split())
-    text = "".join(c if c.isprintable() else "\ufffd" for c in words)
-    return text if len(text) <= _REASON_CHARACTERS else f"{text[: _REASON_CHARACTERS - 3]}..."
 
 
 def _is_plain(letter: Letter[Any]) -> bool:

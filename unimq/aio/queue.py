@@ -3,7 +3,6 @@
 import asyncio
 import math
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
@@ -202,16 +201,20 @@ class AsyncQueue(Generic[T]):
         longest = timeout_seconds(timeout)
         while True:
             try:
-                letters = deque(await self._fetch(ahead, longest))
+                fetched = channel.receiver.keep(await self._fetch(ahead, longest))
             except Empty:
                 return
             try:
-                while letters:
-                    for message in await self._hand_over([letters.popleft()]):
+                while (letter := fetched.next()) is not None:
+                    letters = [letter]
+                    if fetched.is_stale(letter):
+                        letters = await self._or_park(channel.receiver.refreshed, letters)
+                    for message in await self._hand_over(letters):
                         yield message
             finally:
-                if letters:
-                    await self.run(channel.receiver.give_back, list(letters))
+                if left := fetched.all():
+                    await asyncio.shield(self.run(channel.receiver.give_back, left))
+                channel.receiver.drop(fetched)
 
     def __aiter__(self) -> AsyncIterator[AsyncMessage[T]]:
         return self.consume()

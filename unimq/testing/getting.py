@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from unimq.errors import Empty
+from unimq.errors import Closed, Empty
 from unimq.testing import processes
 from unimq.testing.cases import Cases
 from unimq.testing.gates import needs, only
@@ -120,6 +120,34 @@ class Getting(Cases):
             seen.append(message.body)
             await message.ack()
         assert sorted(seen) == list(range(25))
+
+    @needs("at-least-once")
+    async def test_what_was_fetched_ahead_goes_back_with_a_close(self, lab: Lab) -> None:
+        """At once, though the iteration is not over; nothing is handed out afterwards."""
+        queue = lab.queue(lease=60.0) if lab.capabilities.lease else lab.queue()
+        await queue.put_many([0, 1, 2, 3])
+        async with closing(queue.consume(prefetch=4)) as messages:
+            first = await anext(messages)
+            await first.ack()
+            await queue.close()
+            rest = await lab.bodies(lab.queue(), 3)
+            assert sorted([first.body, *rest]) == [0, 1, 2, 3]
+            with pytest.raises(Closed):
+                await anext(messages)
+
+    @needs("at-least-once", "lease")
+    async def test_what_was_fetched_ahead_comes_with_its_lease(self, lab: Lab) -> None:
+        """However long its neighbours took, nobody gets a message with half of its lease gone."""
+        queue = lab.queue(lease=1.0)
+        await queue.put_many([0, 1, 2, 3])
+        seen: list[int] = []
+        async for message in queue.consume(prefetch=4, timeout=0.5):
+            remaining = message.lease_remaining
+            assert remaining is None or remaining > 0.5
+            await lab.sleep(0.3)
+            await message.ack()
+            seen.append(message.body)
+        assert sorted(seen) == [0, 1, 2, 3]
 
     async def test_an_iteration_waits(self, lab: Lab) -> None:
         """`async for` over the queue itself goes on until the block is left."""

@@ -4,6 +4,7 @@ The URL reaches the child by its environment, where other users cannot read its 
 in this process, and not by an entry point, is pickled along.
 """
 
+import contextlib
 import json
 import os
 import pickle
@@ -13,12 +14,14 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from importlib.metadata import entry_points
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 from unimq import registry
 from unimq.client import connect
+from unimq.errors import UnimqError
 
 if TYPE_CHECKING:
     from unimq.testing.lab import Lab
@@ -126,7 +129,46 @@ def _interrupted(queue: Any) -> None:
         _say("usable")
 
 
-_PARTS: Final = {"hold": _hold, "ack": _ack, "put": _put, "interrupted": _interrupted}
+def _forks(queue: Any) -> None:
+    """Fork while messages are in hand and fetched ahead; the child tries whatever it can with them, and ends."""
+    warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads: that is the case
+    work = queue.consume(prefetch=3, timeout=1.0)
+    first = next(work)
+    child = os.fork()
+    if not child:
+        status = 1
+        with contextlib.suppress(BaseException):
+            status = _tries_to_settle(queue, work, first)
+        os._exit(status)
+    _say(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    first.ack()
+    rest = [_acked(message) for message in work]
+    _say(json.dumps(sorted([first.body, *rest])))
+
+
+def _tries_to_settle(queue: Any, work: Any, first: Any) -> int:
+    """0 when the child of a fork can do nothing with what its parent holds."""
+    for way in (first.ack, lambda: queue.ack([first]), first.discard):
+        try:
+            way()
+        except UnimqError:
+            continue
+        return 2
+    with contextlib.suppress(SystemExit), first:
+        sys.exit()
+    if [_acked(message) for message in work]:
+        return 3
+    work.close()
+    queue.close()
+    return 0
+
+
+def _acked(message: Any) -> Any:
+    message.ack()
+    return message.body
+
+
+_PARTS: Final = {"forks": _forks, "hold": _hold, "ack": _ack, "put": _put, "interrupted": _interrupted}
 
 
 def _main(part: str, told: str) -> None:

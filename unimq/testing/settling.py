@@ -1,6 +1,7 @@
 """Group 4: acknowledging, giving back, giving up; also late, twice, elsewhere, and after a crash."""
 
 import asyncio
+import os
 import time
 
 import pytest
@@ -291,6 +292,20 @@ class Settling(Cases):
         await lab.receive(queue)
         await queue.close()
         assert await lab.bodies(lab.queue(), 1) == ["x"]
+
+    @only("sync")
+    @needs(survives_process_death="yes")
+    async def test_a_forked_child_leaves_its_parents_messages_alone(self, lab: Lab) -> None:
+        """It neither hands over, settles nor gives back what its parent has, in hand or fetched ahead."""
+        if not hasattr(os, "fork"):
+            pytest.skip("nothing forks here")
+        queue = lab.queue()
+        await queue.put_many([0, 1, 2])
+        with processes.Child("forks", lab) as child:
+            assert child.line() == "0"
+            assert child.line() == "[0, 1, 2]"
+            assert child.wait() == 0
+        await lab.nothing(queue)
 
     @unless("at-least-once")
     async def test_what_was_handed_out_is_gone(self, lab: Lab) -> None:
