@@ -2,7 +2,7 @@
 
 A frame is stomp.py's own `Frame`, so that `message.native` is what its users know. The codec is not stomp.py's: that
 leaves header keys unescaped, which lets a key inject headers, replaces what is no UTF-8, and takes three times as long
-(see docs/decisions). What frames mean is the session's business.
+(see docs/decisions/0011-stomp-py-for-its-frame.md). What frames mean is the session's business.
 """
 
 import os
