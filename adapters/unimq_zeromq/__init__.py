@@ -11,6 +11,10 @@ URL
     puts; `bind=none` neither, with a device (a streamer) between. `prefetch=` given sets how many messages libzmq
     may have on the way at each side, with socket buffers of 4 KiB; it bounds what a consumer's death loses, and
     slows down.
+    With CURVE the side that binds has `key_file=` (in `at` of a holder), a file that `zmq.auth.create_certificates`
+    made, and `clients=`, a folder with the public keys it lets in, read once; without it whoever knows its public key
+    may connect. The other side has `server_key=`, that public key (percent-encoded) or its file, and an own
+    `key_file=`.
 
 Delivery
     Served: what the store promises, with a lease by the clock of the holder's machine. A consumer that dies, with
@@ -24,8 +28,8 @@ Delivery
     is still sent at the end of the process, for up to 5 s; after a `close`, as long as the process lives.
 
 Limits
-    A body has at most 32 MiB. One holder is one thread. Whoever reaches the address may read and write every queue
-    of the store: bind to 127.0.0.1 or a path in a private directory, or behind a tunnel. Stores that forget what
+    A body has at most 32 MiB. One holder is one thread. Without CURVE whoever reaches the address may read and
+    write every queue of the store: bind to 127.0.0.1 or a path in a private directory. Stores that forget what
     they hand out, or whose leases end with a connection, cannot be served.
     Push-pull: 64 MiB a body. There is nobody to count, list, delay, give back to or take dead letters. With
     `bind=get` a second consumer process stands by until the address is free.

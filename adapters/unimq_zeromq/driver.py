@@ -64,6 +64,9 @@ class ZeroMQDriver:
             "push-pull: who binds the endpoint, the consumer, the producer, or a device between them.",
             choices=("get", "put", "none"),
         ),
+        Option("server_key", "text", None, "CURVE: the public key of the side that binds, in Z85, or its file."),
+        Option("key_file", "text", None, "CURVE: the own key pair, a file of `zmq.auth.create_certificates`."),
+        Option("clients", "text", None, "CURVE, of the side that binds: a folder with the public keys it lets in."),
     )
 
     def capabilities(self, url: URL) -> Capabilities:
@@ -93,7 +96,8 @@ class ZeroMQDriver:
 
     def open(self, url: URL, deadline: float) -> "Session":
         """Connect to the holder, and learn what it serves; sockets for push-pull are opened when they are used."""
-        from unimq_zeromq.link import Link  # noqa: PLC0415 - imports pyzmq
+        from unimq_zeromq.keys import Keys  # noqa: PLC0415 - imports pyzmq
+        from unimq_zeromq.link import Link  # noqa: PLC0415 - as that
 
         read = options.read(url, (*options.CORE, *self.options))
         declared = self.capabilities(url)
@@ -101,8 +105,8 @@ class ZeroMQDriver:
             from unimq_zeromq.pushpull import PushPullSession  # noqa: PLC0415 - imports pyzmq
 
             ahead = read["prefetch"] if "prefetch" in url.options else None
-            return cast("Session", PushPullSession(url, declared, read["bind"], ahead))
-        link = Link(endpoint(url), str(url))
+            return cast("Session", PushPullSession(url, declared, read, ahead))
+        link = Link(endpoint(url), str(url), Keys.to_connect(url, read))
         try:
             link.connected(deadline)
             session = RemoteSession(link, declared, read["store"], str(url), read["max_size"])
@@ -115,8 +119,10 @@ class ZeroMQDriver:
     def serve(self, store: URL, at: URL) -> "Holder":
         """Serve `store` at the address `at` until the result is closed."""
         from unimq_zeromq.holder import Holder  # noqa: PLC0415 - imports pyzmq
+        from unimq_zeromq.keys import Keys  # noqa: PLC0415 - as that
 
-        return Holder(store, at)
+        options.Settings.read(at, self.options)  # refuses what is no option
+        return Holder(store, at, Keys.to_bind(at, options.read(at, self.options)))
 
 
 def _check_pattern(url: URL, pattern: str) -> None:

@@ -19,6 +19,7 @@ from unimq.remote import Served
 from unimq.url import URL
 from unimq_zeromq.context import context
 from unimq_zeromq.endpoint import endpoint
+from unimq_zeromq.keys import Guard, Keys
 
 __all__ = ["Holder"]
 
@@ -33,18 +34,21 @@ _CLOSE_WITHIN: Final = 5.0
 class Holder:
     """Serves a store at an address until it is closed. A context manager."""
 
-    def __init__(self, store: "URL | str", at: URL) -> None:
+    def __init__(self, store: "URL | str", at: URL, keys: Keys | None = None) -> None:
         """Open the store, bind the address, and begin to answer.
 
         Raises:
             InvalidURL, Unsupported: the store or the address cannot be used for this.
             ConnectError: the address is in use or not of this machine; or the errors of opening the store.
         """
-        self._socket: zmq.Socket[bytes] = context().socket(zmq.ROUTER)
+        self._guard = None if keys is None else Guard(keys)
+        self._socket: zmq.Socket[bytes] = (self._guard.context if self._guard else context()).socket(zmq.ROUTER)
         self._closing = False
         self._served: Served | None = None
         self._claim: int | None = None
         try:
+            if keys is not None:
+                keys.put_on(self._socket)
             self._bind(at)
             self._served = Served(store)
         except BaseException:
@@ -142,6 +146,8 @@ class Holder:
 
     def _shut(self) -> None:
         self._socket.close()
+        if self._guard is not None:
+            self._guard.close()
         if self._served is not None:
             with contextlib.suppress(UnimqError):
                 self._served.close()

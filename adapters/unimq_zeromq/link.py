@@ -17,8 +17,9 @@ from zmq.utils.monitor import recv_monitor_message
 
 from unimq.errors import AuthenticationFailed, ConnectError, ConnectionLost, Timeout, UnimqError
 from unimq_zeromq.context import context
+from unimq_zeromq.keys import Keys
 
-__all__ = ["Link"]
+__all__ = ["Link", "failure_of"]
 
 _LINGER_MS: Final = 300
 _HEARTBEAT_MS: Final = 1000
@@ -32,8 +33,8 @@ _LONGEST_POLL: Final = 3600.0
 class Link:
     """A `unimq.remote.Wire`."""
 
-    def __init__(self, endpoint: str, where: str, keys: "tuple[bytes, bytes, bytes] | None" = None) -> None:
-        """Begin to connect; `keys` are the server's public key and this client's pair, for CURVE."""
+    def __init__(self, endpoint: str, where: str, keys: Keys | None = None) -> None:
+        """Begin to connect; `keys` are for CURVE."""
         self._where = where
         self._monitored = not endpoint.startswith("inproc:")  # which has no events
         self._lock = threading.Lock()
@@ -51,7 +52,7 @@ class Link:
         for option, value in options.items():
             self._socket.setsockopt(option, value)
         if keys is not None:
-            self._socket.curve_serverkey, self._socket.curve_publickey, self._socket.curve_secretkey = keys
+            keys.put_on(self._socket)
         self._monitor = self._socket.get_monitor_socket()
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
@@ -84,7 +85,7 @@ class Link:
                 if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                     return
                 if event in _FAILURES:
-                    raise _failure(event, self._where)
+                    raise failure_of(event, self._where)
 
     def send(self, frame: bytes) -> None:
         """Give it to libzmq, unless the connection is known to be gone."""
@@ -179,9 +180,12 @@ _KEYS: Final = {
 }
 
 
-def _failure(event: int, where: str) -> UnimqError:
+def failure_of(event: int, where: str) -> UnimqError:
+    """What the end of a connection that was not yet made means."""
     if event in _KEYS:
         return AuthenticationFailed(f"{where}: {_KEYS[zmq.Event(event)]}")
     if event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
-        return ConnectError(f"{where}: the handshake was cut: no ZeroMQ socket, or a wrong server_key=")
+        return ConnectError(
+            f"{where}: the handshake was cut: that is no ZeroMQ socket, or server_key= is wrong, or missing"
+        )
     return ConnectError(f"{where}: nobody listens there, or the connection was refused")

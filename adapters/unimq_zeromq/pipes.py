@@ -15,10 +15,13 @@ from dataclasses import dataclass
 from typing import Final
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from unimq.errors import ConnectError
 from unimq_zeromq.context import context
 from unimq_zeromq.holder import claim
+from unimq_zeromq.keys import Guard, Keys
+from unimq_zeromq.link import failure_of
 
 __all__ = ["LINGER", "Address", "Pipe", "Pipes", "pipes"]
 
@@ -48,12 +51,14 @@ class Address:
     """Bytes of one frame."""
     where: str
     """The masked URL, for texts."""
+    to_connect: Keys | None = None
+    to_bind: Keys | None = None
 
 
 class Pipe:
     """A socket that one thread uses at a time."""
 
-    def __init__(self, socket: "zmq.Socket[bytes]", claimed: int | None) -> None:
+    def __init__(self, socket: "zmq.Socket[bytes]", claimed: int | None, guard: Guard | None) -> None:
         self.socket = socket
         self.lock = threading.Lock()
         self.users = 0
@@ -61,10 +66,13 @@ class Pipe:
         """When the peers that wait for it have found it; a get that does not wait must still find their messages."""
         self.claimed = claimed
         """A descriptor that owns the path of a socket in the file system."""
+        self.guard = guard
 
     def close(self) -> None:
         """End it; a PUSH goes on to send what it has."""
         self.socket.close()
+        if self.guard is not None:
+            self.guard.close()
         if self.claimed is not None:
             os.close(self.claimed)
 
@@ -134,7 +142,33 @@ class Pipes:
 
 
 def _opened(address: Address, kind: int, *, binds: bool) -> Pipe:
-    socket: zmq.Socket[bytes] = context().socket(kind)
+    keys = address.to_bind if binds else address.to_connect
+    with contextlib.ExitStack() as undo:
+        guard = Guard(keys) if binds and keys is not None else None
+        if guard is not None:
+            undo.callback(guard.close)
+        socket: zmq.Socket[bytes] = (guard.context if guard else context()).socket(kind)
+        undo.callback(socket.close, 0)
+        _set_up(socket, address)
+        if keys is not None:
+            keys.put_on(socket)
+        claimed: int | None = None
+        if binds and address.endpoint.startswith("ipc://"):
+            claimed = claim(address.endpoint.removeprefix("ipc://"), address.where)
+            undo.callback(os.close, claimed)
+        try:
+            if binds:
+                socket.bind(address.endpoint)
+            else:
+                _connect(socket, address, checks=keys is not None)
+        except zmq.ZMQError as error:
+            msg = f"{address.where}: {error}"
+            raise ConnectError(msg) from error
+        undo.pop_all()
+        return Pipe(socket, claimed, guard)
+
+
+def _set_up(socket: "zmq.Socket[bytes]", address: Address) -> None:
     options = {
         zmq.LINGER: int(LINGER * 1000),
         zmq.MAXMSGSIZE: address.largest,
@@ -148,25 +182,37 @@ def _opened(address: Address, kind: int, *, binds: bool) -> Pipe:
     if address.ahead is not None:
         options |= {zmq.SNDHWM: address.ahead, zmq.RCVHWM: address.ahead}
         options |= {zmq.SNDBUF: _SMALL_BUFFER, zmq.RCVBUF: _SMALL_BUFFER}
-    claimed: int | None = None
+    for option, value in options.items():
+        socket.setsockopt(option, value)
+
+
+def _connect(socket: "zmq.Socket[bytes]", address: Address, *, checks: bool) -> None:
+    """Connect; with keys, see whether they fit if the other side is there: it would be tried again without a word."""
+    if not checks:
+        socket.connect(address.endpoint)
+        return
+    monitor = socket.get_monitor_socket()
+    until = time.monotonic() + _SETTLES
     try:
-        for option, value in options.items():
-            socket.setsockopt(option, value)
-        if binds and address.endpoint.startswith("ipc://"):
-            claimed = claim(address.endpoint.removeprefix("ipc://"), address.where)
-        (socket.bind if binds else socket.connect)(address.endpoint)
-    except zmq.ZMQError as error:
-        socket.close(0)
-        if claimed is not None:
-            os.close(claimed)
-        msg = f"{address.where}: {error}"
-        raise ConnectError(msg) from error
-    except BaseException:
-        socket.close(0)
-        raise
-    return Pipe(socket, claimed)
+        socket.connect(address.endpoint)
+        while (rest := until - time.monotonic()) > 0 and monitor.poll(int(rest * 1000) + 1):
+            event = int(recv_monitor_message(monitor)["event"])
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                return
+            if event in _WRONG:
+                raise failure_of(event, address.where)
+    finally:
+        socket.disable_monitor()
+        monitor.close(0)
 
 
+_WRONG: Final = frozenset(
+    {
+        zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
+        zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
+        zmq.EVENT_HANDSHAKE_FAILED_AUTH,
+    }
+)
 _mine: dict[int, Pipes] = {}
 
 

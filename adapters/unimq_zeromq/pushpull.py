@@ -7,7 +7,7 @@ sends in several frames is one body, the frames one after the other, and the fra
 import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from unimq.driver import Delivery, Outgoing, Settling
 from unimq.errors import Full, InvalidName, UnimqError, Unsupported
 from unimq.url import URL
 from unimq_zeromq.endpoint import queue_endpoint
+from unimq_zeromq.keys import Keys
 from unimq_zeromq.pipes import Address, Pipe, pipes
 
 __all__ = ["PushPullSession"]
@@ -32,10 +33,12 @@ class PushPullSession:
 
     settling: Settling = "any-session"
 
-    def __init__(self, url: URL, capabilities: Capabilities, binds: str, ahead: int | None) -> None:
+    def __init__(self, url: URL, capabilities: Capabilities, own: Mapping[str, Any], ahead: int | None) -> None:
         self.capabilities = capabilities
         self._url = url
-        self._binds = binds
+        self._own = own
+        self._to_bind = Keys.to_bind(url, own) if own["server_key"] is None else None
+        self._to_connect = Keys.to_connect(url, own) if own["server_key"] is not None else None
         self._ahead = ahead
         self._addresses: dict[str, Address] = {}
         self._pushes: dict[str, Pipe] = {}
@@ -54,7 +57,8 @@ class PushPullSession:
                 raise InvalidName(msg)
             endpoint = queue_endpoint(self._url, queue)
             largest = self.capabilities.limits.body or 0
-            found = Address(endpoint, self._binds, self._ahead, largest, str(self._url))
+            keys = (self._to_connect, self._to_bind)
+            found = Address(endpoint, self._own["bind"], self._ahead, largest, str(self._url), *keys)
             self._addresses[queue] = found
         return found
 
