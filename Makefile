@@ -23,6 +23,7 @@ SERVERS := UNIMQ_INTEGRATION=require .ci/engine .ci/images
 QUICK := tests/unit tests/memory tests/simulated tests/cli tests/sqlite tests/conformance/test_memory.py \
          tests/beanstalkd \
          tests/activemq \
+         tests/gearman \
          tests/memcacheq \
          tests/zeromq tests/remote \
          tests/testing/test_parity.py tests/rules/test_layout.py tests/rules/test_docs.py tests/rules/test_import.py

@@ -27,6 +27,7 @@ _NEVER = {
     "ssl",
     "stomp",
     "unimq_activemq",
+    "unimq_gearman",
     "unimq_memcacheq",
     "unimq_memory",
     "unimq_sqlite",

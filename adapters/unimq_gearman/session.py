@@ -1,0 +1,223 @@
+"""A session of the driver contract on gearmand."""
+
+import contextlib
+import itertools
+import math
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from unimq.capabilities import Capabilities
+from unimq.driver import Delivery, Outgoing, Settling, Stats
+from unimq.errors import ConnectionLost, LeaseLost, ProtocolError, Timeout, UnimqError
+from unimq_gearman import admin, packets
+from unimq_gearman.calls import Answers, Call, Fences, refusal
+from unimq_gearman.packets import packet
+from unimq_gearman.taking import Taker
+from unimq_gearman.wire import Wire
+
+__all__ = ["GearmanSession"]
+
+_LEVELS: Final = len(packets.SUBMIT_BACKGROUND)
+_BROKEN: Final = (ConnectionLost, Timeout, ProtocolError)
+_FENCE: Final = packet(packets.ECHO_REQ, b"")
+
+
+class GearmanSession:
+    """A connection for puts, settlements and the first queue, and one more for each queue that is held in hand."""
+
+    settling: Settling = "duplex"
+
+    def __init__(
+        self,
+        connect: Callable[[socket.socket, int, float], tuple[Wire, str]],
+        capabilities: Capabilities,
+        deadline: float,
+    ) -> None:
+        """Connect."""
+        self.capabilities = capabilities
+        self._connect = connect
+        self._numbers = itertools.count(1)
+        self._heard, self._alarm = socket.socketpair()
+        self._heard.settimeout(0)
+        self._alarm.settimeout(0)
+        try:
+            self._main, self._version = connect(self._heard, next(self._numbers), deadline)
+        except BaseException:
+            self._close_alarm()
+            raise
+        self._taker = Taker(self._main, self._alarm, self._open, delayed=bool(capabilities.delay))
+
+    def _open(self, deadline: float) -> Wire:
+        return self._connect(self._heard, next(self._numbers), max(deadline, time.monotonic() + 1.0))[0]
+
+    # Messages
+
+    def send(self, queue: str, messages: Sequence[Outgoing], deadline: float) -> Sequence[str | UnimqError | None]:
+        """Submit each as a background job of its own, all in one write."""
+        return self._submit(self._main, queue, messages, deadline)
+
+    def _submit(
+        self, wire: Wire, queue: str, messages: Sequence[Outgoing], deadline: float
+    ) -> "list[str | UnimqError | None]":
+        function = queue.encode()
+        # Without a name of its own a job would be taken for another one that waits, and share its row in the store.
+        uniques = [os.urandom(16).hex() for _ in messages]
+        requests = [_job(function, unique, message) for unique, message in zip(uniques, messages, strict=True)]
+        call = Answers(len(messages))
+        try:
+            wire.exchange(b"".join(requests), call, deadline)
+        except _BROKEN as error:
+            if not call.sent:
+                raise _again(error, in_doubt=False) from error
+            starts = itertools.accumulate(map(len, requests[:-1]), initial=0)
+            broken = [_again(error, in_doubt=start < call.sent) for start in starts]
+            answered = len(call.results)
+            return [*self._submitted(call, uniques[:answered]), *broken[answered:]]
+        return self._submitted(call, uniques)
+
+    def _submitted(self, call: Call, uniques: Sequence[str]) -> "list[str | UnimqError | None]":
+        label = self._main.label
+        return [refusal(label, answer) or unique for answer, unique in zip(call.results, uniques, strict=True)]
+
+    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+        """Take jobs; the lease ends with the connection, and before that unimq ends it."""
+        return self._taker.receive(queues, limit, deadline)
+
+    def ack(self, deliveries: Sequence[Delivery], deadline: float) -> Sequence[UnimqError | None]:
+        """Complete the jobs, each with a fence behind it: the server answers a completion only where it failed."""
+        return self._settle(packets.WORK_COMPLETE, deliveries, deadline)
+
+    def _settle(self, command: int, deliveries: Sequence[Delivery], deadline: float) -> list[UnimqError | None]:
+        outcomes: list[UnimqError | None] = [None] * len(deliveries)
+        by_wire: dict[int, list[int]] = {}
+        for position, delivery in enumerate(deliveries):
+            by_wire.setdefault(delivery.token[0], []).append(position)
+        for number, positions in by_wire.items():
+            handles = [deliveries[position].token[1] for position in positions]
+            settled = self._settle_on(self._taker.wires[number], command, handles, deadline)
+            for position, outcome in zip(positions, settled, strict=True):
+                outcomes[position] = outcome
+        return outcomes
+
+    def _settle_on(
+        self, wire: Wire, command: int, handles: Sequence[bytes], deadline: float
+    ) -> list[UnimqError | None]:
+        end = (b"",) if command == packets.WORK_COMPLETE else ()
+        request = b"".join([packet(command, handle, *end) + _FENCE for handle in handles])
+        call = Fences(len(handles))
+        outcomes: list[UnimqError | None] = []
+        try:
+            wire.exchange(request, call, deadline)
+        except _BROKEN as error:
+            lost = _again(error, in_doubt=call.sent > 0)
+            outcomes = [lost] * (len(handles) - len(call.results))
+        wire.held.difference_update(handles)
+        return [*(refusal(wire.label, answer) for answer in call.results), *outcomes]
+
+    def release(self, deliveries: Sequence[Delivery], delay: float, deadline: float) -> Sequence[UnimqError | None]:
+        """Never called: the protocol has no way to give a job back but to end the connection."""
+        raise NotImplementedError
+
+    def move(self, delivery: Delivery, queue: str, message: Outgoing, deadline: float) -> str | None:
+        """Submit `message`, wait until it is stored, then fail the job: a client that waits for it is told so.
+
+        In one write, a submit that is refused would be told after the job is gone.
+        """
+        wire = self._taker.wires[delivery.token[0]]
+        stored = self._submit(wire, queue, [message], deadline)[0]
+        if isinstance(stored, UnimqError):
+            raise stored
+        outcome = self._settle(packets.WORK_FAIL, [delivery], deadline)[0]
+        if outcome is not None:
+            raise outcome
+        return stored
+
+    def extend(self, delivery: Delivery, seconds: float, deadline: float) -> float:
+        """No clock of the server ends a lease."""
+        if delivery.token[1] not in self._taker.wires[delivery.token[0]].held:
+            msg = f"{self._main.label}: message {delivery.id!r} of queue {delivery.queue!r} is not held any more"
+            raise LeaseLost(msg)
+        return seconds
+
+    # Looking after it
+
+    def peek(self, queue: str, limit: int, deadline: float) -> Sequence[Delivery]:
+        """Never called: the protocol does not show a job."""
+        raise NotImplementedError
+
+    def cancel(self, queue: str, message_id: str, deadline: float) -> bool:
+        """Never called: the protocol cancels by the server's handle only."""
+        raise NotImplementedError
+
+    def stats(self, queue: str, deadline: float) -> Stats:
+        """Count, by the server's own table."""
+        total, running = admin.status(self._main, deadline).get(queue, (0, 0))
+        # What waits for its time is counted with what is ready.
+        return Stats(ready=None if self.capabilities.delay else total - running, leased=running)
+
+    def purge(self, queue: str, deadline: float) -> int:
+        """Take and complete as many as there were, on a connection that this needs only if there are some."""
+        total, running = admin.status(self._main, deadline).get(queue, (0, 0))
+        if total <= running:
+            return 0
+        wire = self._open(deadline)
+        try:
+            return admin.drain(wire, queue, total - running, deadline)
+        finally:
+            wire.close()
+
+    def delete(self, queue: str, deadline: float) -> None:
+        """Never called: `drop function` leaves the jobs in the store, and takes later ones for them."""
+        raise NotImplementedError
+
+    def queues(self, deadline: float) -> Sequence[str]:
+        """The functions that have jobs."""
+        return sorted(name for name, (total, _) in admin.status(self._main, deadline).items() if total)
+
+    # The connection
+
+    def ping(self, deadline: float) -> str:
+        """Let it echo."""
+        self._main.exchange(_FENCE, Fences(), deadline)
+        return f"gearmand {self._version}"
+
+    def interrupt(self) -> None:
+        """Wake the receive that waits."""
+        self._taker.interrupt()
+
+    def close(self) -> None:
+        """End the connections; the server gives their jobs back."""
+        for wire in list(self._taker.wires.values()):
+            wire.close()
+        self._close_alarm()
+
+    def abandon(self) -> None:
+        """Close a child process's copies of the descriptors, so that its parent's death ends the connections."""
+        for wire in list(self._taker.wires.values()):
+            wire.abandon()
+        self._close_alarm()
+
+    def _close_alarm(self) -> None:
+        for end in (self._heard, self._alarm):
+            with contextlib.suppress(OSError):
+                end.close()
+
+
+def _job(function: bytes, unique: str, message: Outgoing) -> bytes:
+    if not message.delay:
+        # Jakarta's ten priorities in three equal parts, as the driver contract divides them.
+        command = packets.SUBMIT_BACKGROUND[(9 - message.priority) * _LEVELS // 10]
+        return packet(command, function, unique.encode(), message.body)
+    due = math.ceil(time.time() + message.delay)
+    return packet(packets.SUBMIT_JOB_EPOCH, function, unique.encode(), str(due).encode(), message.body)
+
+
+def _again(error: UnimqError, *, in_doubt: bool) -> UnimqError:
+    """The same error, as sure as it is for one member."""
+    made: Any = type(error)
+    copy: UnimqError = made(str(error), in_doubt=in_doubt)
+    copy.__cause__ = error
+    return copy
