@@ -28,8 +28,8 @@ Limits
 Escape hatch
     Any client of Gearman works with the same functions: `gearman -f mail -b` puts, `gearman -w -f mail` takes. Without
     options a message travels as nothing but its body, and its id is the unique id of the job. A foreground job can be
-    taken and acknowledged, which answers its client with nothing. gearman3's own classes need a one-line patch on Python
-    3.9 and newer; `native` is `None`.
+    taken and acknowledged, which answers its client with nothing; a nack or a reject answers it with a failure.
+    gearman3's own classes need a one-line patch on Python 3.9 and newer; `native` is `None`.
 """
 
 from unimq_gearman.driver import GearmanDriver, driver

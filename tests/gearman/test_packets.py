@@ -1,5 +1,6 @@
 """The framing: whatever the bytes, and however they are split, they parse or raise `ProtocolError`."""
 
+import itertools
 import struct
 
 import pytest
@@ -34,7 +35,7 @@ def written(command: int, arguments: tuple[bytes, ...]) -> bytes:
 def fed(data: bytes, cuts: list[int]) -> list[Packet]:
     parser, found = Parser(), list[Packet]()
     edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         if start < end:
             found += parser.feed(data[start:end])
     return found
