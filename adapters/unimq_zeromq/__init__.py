@@ -35,7 +35,7 @@ Limits
     `bind=get` a second consumer process stands by until the address is free.
 
 Escape hatch
-    The frames are described in `unimq.remote.frames`: a program in another language can be a client with any ZeroMQ
+    `docs/remote-protocol.md` describes the frames: a program in another language can be a client with any ZeroMQ
     library, by a DEALER socket. A push-pull message without headers is its body in one frame; what a foreign
     program sends in several frames is one body, and `native` the list of its frames. Otherwise `native` is `None`.
 """
