@@ -31,7 +31,7 @@ _CAPABILITIES: Final = Capabilities(
     dead_letters=layered(),
     cancel=absent("the server knows a job by a handle that a put does not keep"),
     peek=absent("the protocol shows no job without giving it out"),
-    stats=native(),
+    stats=native("with `?emulate=delay` what is not due is counted as ready"),
     purge=native("takes and completes what is ready"),
     delete=absent("the server never forgets a function, and `drop function` leaves its jobs in the store"),
     queues=native("those that hold messages"),

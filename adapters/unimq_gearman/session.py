@@ -155,8 +155,8 @@ class GearmanSession:
     def stats(self, queue: str, deadline: float) -> Stats:
         """Count, by the server's own table."""
         total, running = admin.status(self._main, deadline).get(queue, (0, 0))
-        # What waits for its time is counted with what is ready.
-        return Stats(ready=None if self.capabilities.delay else total - running, leased=running)
+        # What waits for its time is counted with what is ready, and cannot be told from it.
+        return Stats(ready=total - running, leased=running, approximate=bool(self.capabilities.delay))
 
     def purge(self, queue: str, deadline: float) -> int:
         """Take and complete as many as there were, on a connection that this needs only if there are some."""

@@ -1,0 +1,218 @@
+"""What is gearmand's own: connections for each queue, several servers, dropped jobs, TLS before it, forks."""
+
+import contextlib
+import os
+import signal
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import trustme
+from harness import Recipe, Running
+
+import unimq
+from unimq.errors import ConnectError, Empty, UnimqError
+from unimq.testing.lab import PATIENCE, fresh_name
+
+
+@pytest.fixture(scope="class")
+def server(private: Callable[[Recipe], Running], plain: Recipe) -> Running:
+    return private(plain)
+
+
+def got(client: unimq.Client, names: list[str]) -> object:
+    """The body of the next message of some queues, acked."""
+    with client.get([client.queue(name) for name in names], timeout=PATIENCE) as message:
+        return message.body
+
+
+class TestQueues:
+    """What one connection can do is changed only while it holds nothing."""
+
+    def test_a_message_in_hand_survives_gets_from_other_queues(self, server: Running) -> None:
+        """RESET_ABILITIES would give it back; it is not sent where something is held."""
+        with unimq.connect(server.url) as client:
+            held_name, names = fresh_name(), [fresh_name() for _ in range(3)]
+            client.queue(held_name).put("held")
+            held = client.queue(held_name).get(timeout=PATIENCE)
+            for turn in range(5):
+                for name in names:
+                    client.queue(name).put(turn)
+                    with client.queue(name).get(timeout=PATIENCE) as message:
+                        assert message.body == turn
+            assert client.queue(held_name).stats().leased == 1
+            held.ack()
+            assert client.queue(held_name).stats().leased == 0
+
+    def test_every_wake_up_comes_at_once(self, server: Running) -> None:
+        """Not only the first one of a get over several queues: far below the 5 s after which it would look itself."""
+        names = [fresh_name() for _ in range(3)]
+        with unimq.connect(server.url) as client, unimq.connect(server.url) as producer:
+            waits: list[float] = []
+            for turn in range(9):
+                sent: list[float] = []
+
+                def put(name: str, sent: list[float] = sent) -> None:
+                    sent.append(time.monotonic())
+                    producer.queue(name).put("x")
+
+                timer = threading.Timer(0.05, put, [names[turn % 3]])
+                timer.start()
+                assert got(client, names) == "x"
+                waits.append(time.monotonic() - sent[0])
+                timer.join()
+            assert max(waits) < 2.0
+
+    def test_an_idle_get_does_not_spin(self, server: Running) -> None:
+        """A second of waiting costs a fraction of that in CPU time."""
+        with unimq.Queue(f"{server.url}{fresh_name()}") as queue:
+            queue.ping()
+            before = time.process_time()
+            with pytest.raises(Empty):
+                queue.get(timeout=1)
+            assert time.process_time() - before < 0.3
+
+
+class TestDropping:
+    """`--job-retries`: the server drops what its consumers died with too often."""
+
+    def test_a_job_is_dropped_without_a_word(self, private: Callable[[Recipe], Running], plain: Recipe) -> None:
+        """After that many deliveries that ended with a connection, as the page says."""
+        server = private(replace(plain, command=(*plain.command, "--job-retries", "2"), variant="retries"))
+        name = fresh_name()
+        with unimq.Queue(f"{server.url}{name}") as producer:
+            producer.put("x")
+        for _ in range(2):
+            with unimq.Queue(f"{server.url}{name}") as consumer:
+                assert consumer.get(timeout=PATIENCE).body == "x"
+        with unimq.Queue(f"{server.url}{name}") as consumer, pytest.raises(Empty):
+            consumer.get(timeout=0.5)
+
+
+class TestServers:
+    """Two servers, one of which is killed."""
+
+    def test_puts_and_gets_go_on_with_the_one_that_lives(
+        self, private: Callable[[Recipe], Running], stored: Recipe
+    ) -> None:
+        """What was confirmed is received, that of the killed one when it is back with its store."""
+        one, two = private(stored), private(stored)
+        name = fresh_name()
+        url = f"gearman://127.0.0.1:{one.port},127.0.0.1:{two.port}/{name}?stored=yes&connect_timeout=1s"
+        confirmed: set[int] = set()
+        found: set[int] = set()
+        with unimq.Queue(url) as queue:
+            for number in range(100):
+                if number == 30:
+                    one.kill()
+                if number == 70:
+                    one.start()
+                with contextlib.suppress(UnimqError):
+                    queue.put(number, timeout=5)
+                    confirmed.add(number)
+            until = time.monotonic() + 2 * PATIENCE
+            while not confirmed <= found and time.monotonic() < until:
+                with contextlib.suppress(UnimqError), queue.get(timeout=1) as message:
+                    found.add(message.body)
+        assert len(confirmed) > 50
+        assert confirmed <= found
+
+
+@contextlib.contextmanager
+def terminator(target: int, context: ssl.SSLContext) -> Iterator[int]:
+    """A proxy that ends TLS before the port `target` of this host; its own port."""
+
+    def relay(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def serve(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                plain, _ = listener.accept()
+                threading.Thread(target=meet, args=[plain], daemon=True).start()
+
+    def meet(plain: socket.socket) -> None:
+        with (
+            contextlib.suppress(OSError),
+            context.wrap_socket(plain, server_side=True) as secure,
+            socket.create_connection(("127.0.0.1", target)) as onward,
+        ):
+            back = threading.Thread(target=relay, args=[onward, secure], daemon=True)
+            back.start()
+            relay(secure, onward)
+            back.join()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=[listener], daemon=True).start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+class TestTLS:
+    """gearmand as Debian builds it speaks plain text, whatever it is told."""
+
+    def test_a_plain_server_is_told_clearly(self, server: Running) -> None:
+        """A `ConnectError` within the connect's deadline."""
+        url = server.url.replace("gearman://", "gearman+ssl://")
+        with unimq.Queue(f"{url}{fresh_name()}?connect_timeout=2s") as queue:
+            start = time.monotonic()
+            with pytest.raises(ConnectError, match="TLS"):
+                queue.put("x")
+            assert time.monotonic() - start < PATIENCE
+
+    def test_a_proxy_before_it_gives_tls(self, server: Running, tmp_path: Path) -> None:
+        """With a certificate that is verified; large and many messages, and an ack beside a get that waits."""
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        with terminator(server.port, context) as port:
+            url = f"gearman+ssl://127.0.0.1:{port}/{fresh_name()}?codec=raw"
+            with pytest.raises(ConnectError, match="not trusted"), unimq.Queue(url) as untrusting:
+                untrusting.put(b"x")
+            with unimq.Queue(f"{url}&tls_ca={tmp_path / 'ca.pem'}") as queue:
+                bodies = [b"x" * 3_000_000, *[b"%d" % number for number in range(200)]]
+                queue.put_many(bodies)
+                messages: list[unimq.Message[bytes]] = []
+                while len(messages) < len(bodies):
+                    messages += queue.get_many(100, timeout=PATIENCE)
+                assert [message.body for message in messages] == bodies
+                waiting = threading.Thread(target=lambda: queue.get(timeout=PATIENCE).ack())
+                waiting.start()
+                queue.ack(messages)
+                queue.put(b"last")
+                waiting.join(PATIENCE)
+                assert not waiting.is_alive()
+                assert queue.stats().leased == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+class TestForks:
+    """A child process neither uses nor closes its parent's connections."""
+
+    def test_the_parent_goes_on(self, server: Running) -> None:
+        """What it holds is still its own after a child has used the queue and ended."""
+        with unimq.Queue(f"{server.url}{fresh_name()}") as queue:
+            queue.put("x")
+            message = queue.get(timeout=PATIENCE)
+            child = os.fork()
+            if not child:
+                with contextlib.suppress(BaseException):
+                    queue.put("y")
+                    os._exit(0)
+                os.kill(os.getpid(), signal.SIGKILL)
+            assert os.waitpid(child, 0)[1] == 0
+            message.ack()
+            with queue.get(timeout=PATIENCE) as following:
+                assert following.body == "y"
