@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ConnectionEvent", "Hooks", "Outcome"]
 
-Outcome = Literal["ack", "nack", "reject", "discard"]
+Outcome = Literal["ack", "nack", "reject", "discard", "lost"]
+"""`lost`: the block that worked on it succeeded, but its lease had ended."""
 
 
 @dataclass(frozen=True, slots=True)

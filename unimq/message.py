@@ -7,16 +7,17 @@
 import os
 import threading
 import time
+import weakref
 from collections.abc import Mapping
 from datetime import timedelta
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, cast
 
 import msgspec
 
 from unimq import headers as reserved
 from unimq.driver import Delivery
-from unimq.errors import InvalidArgument, InvalidMessage, UnimqError
+from unimq.errors import AlreadySettled, Closed, InvalidArgument, InvalidMessage, LeaseLost, UnimqError
 
 if TYPE_CHECKING:
     from unimq.channel import Channel
@@ -27,6 +28,10 @@ __all__ = ["Letter", "Message", "Receipt"]
 T = TypeVar("T")
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+_PAUSE_FIRST: Final = 0.1
+_PAUSE_LONGEST: Final = 60.0
+_LEASE_LEAST: Final = 0.05
+"""Seconds: the shortest lease."""
 _UNDECODED: Any = object()
 _forks = 0
 """How many forks lie between this process and the first; a message knows in which it was received."""
@@ -56,6 +61,7 @@ class Letter(Generic[T]):
     """A message in hand, or peeked at: what can be read of it, in both faces."""
 
     __slots__ = (
+        "__weakref__",
         "_body",
         "_channel",
         "_claim",
@@ -186,6 +192,36 @@ class Letter(Generic[T]):
         """The escape hatch: the client library's own message, see *Escape hatch* on the backend's page."""
         return self._raw.native
 
+    def keep(self) -> Self:
+        """Extend the lease in time, again and again, until the message is settled or nobody has it any more.
+
+        For work that may take longer than a lease: `with message.keep(): ...`. Where no lease ends, nothing is done.
+        Where unimq itself ends them (`lease` is layered), what is never settled is kept until the queue is closed.
+
+        Raises:
+            Unsupported: leases end here, and the backend cannot prolong them.
+            InvalidArgument: it was only peeked at.
+        """
+        if self.lease_until is not None:
+            self._channel.settler.check_extend(self)
+            _keep(weakref.ref(self))
+        return self
+
+    def _pause(self) -> float:
+        """Seconds until the next try of what failed: the more often it did, the longer, so that it starves nobody."""
+        count = self.delivery_count
+        if count is None or not self._channel.capabilities.nack_delay:
+            return 0.0
+        return min(_PAUSE_LONGEST, _PAUSE_FIRST * 2.0 ** min(count - 1, 20))
+
+    def _done_too_late(self, error: LeaseLost) -> None:
+        """The work is done and nothing can be undone: a consumer's loop goes on, and whoever looks after it is told."""
+        from logging import getLogger  # noqa: PLC0415 - only those who need it pay for its import
+
+        getLogger("unimq").warning("a message was worked on, and delivered again all the same: %s", error)
+        if self._channel.hooks.settle is not None:
+            self._channel.hooks.settle(self, "lost")
+
     @staticmethod
     def _note_failure(error: BaseException, failed: UnimqError) -> None:
         """The application's own error matters more; the server delivers the message again by itself, or never could."""
@@ -204,12 +240,37 @@ class Letter(Generic[T]):
         return f"<{type(self).__name__} id={self.id!r} queue={self.queue!r}{count}{state}>"
 
 
+def _keep(found: "weakref.ref[Letter[Any]]") -> None:
+    """Come back when a third of the lease is over. The scheduler does not keep alive a message that was forgotten."""
+    letter = found()
+    if letter is None or letter.settled or letter.lease_remaining is None:
+        return
+    rest = max(letter.lease_remaining, _LEASE_LEAST)
+    letter._channel.scheduler.at(time.monotonic() + rest / 3, lambda: _extend(found))
+
+
+def _extend(found: "weakref.ref[Letter[Any]]") -> None:
+    letter = found()
+    if letter is None or letter.settled:
+        return
+    try:
+        letter._channel.settler.extend(letter, None)
+    except (AlreadySettled, Closed, LeaseLost):
+        return
+    except UnimqError:  # tried again, as long as there is time
+        if not letter.lease_remaining:
+            return
+    _keep(found)
+
+
 class Message(Letter[T]):
     """A message in hand. Settle it once, with `ack`, `nack`, `reject` or `discard`; a `with` block does it by itself.
 
     `with message: ...` acks when the block ends, and nacks when it raises. An interruption (Ctrl-C, `SystemExit`, a
     cancelled task, a closed generator) is no failure: the message goes back and never becomes a dead letter by it. A
-    message that was settled inside the block is left alone.
+    message that was settled inside the block is left alone. What fails comes again after a pause, where the backend can
+    delay: 0.1 s at first, twice as long each time, a minute at most. Where the lease was lost meanwhile, the work is
+    done all the same: a warning is logged, the hook `settle` hears "lost", and nothing is raised.
     """
 
     __slots__ = ()
@@ -280,15 +341,18 @@ class Message(Letter[T]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.settled:
+        if self.settled and not self._lost:
             return
         if error is None:
-            self.ack()
+            try:
+                self.ack()
+            except LeaseLost as lost:
+                self._done_too_late(lost)
             return
         if not isinstance(error, Exception):
             self._channel.settler.give_back([self])
             return
         try:
-            self.nack()
+            self.nack(self._pause())
         except UnimqError as failed:
             self._note_failure(error, failed)

@@ -99,11 +99,16 @@ class Settler(Generic[T]):
             self._move(letter, dead, lambda: _as_dead(letter, dead, reason, deliveries))
         self._tell(letter, "reject")
 
+    def check_extend(self, letter: Letter[T]) -> None:
+        """Refuse what cannot be extended: here, or this message."""
+        _link_of(letter)
+        if not self._channel.capabilities.extend:
+            raise unsupported(self._channel, "extend")
+
     def extend(self, letter: Letter[T], duration: float | timedelta | None) -> float:
         """Keep the lease for at least that long from now; returns the seconds granted."""
+        self.check_extend(letter)
         channel = self._channel
-        if not channel.capabilities.extend:
-            raise unsupported(channel, "extend")
         wanted = channel.settings.lease if duration is None else seconds(duration, "seconds")
         if letter.settled or letter.is_inherited:
             self._claim(letter)  # tells why it cannot be extended any more

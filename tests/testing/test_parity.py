@@ -72,7 +72,7 @@ class TestMember:
     def test_what_blocks_is_awaited(self, sync: type, asynchronous: type, name: str) -> None:
         """What returns at once is no coroutine: it is an attribute, a queue, an iterator or a text."""
         theirs = asked(asynchronous, name)
-        immediate = {"queue", "consume", "encode", "__iter__", *OWN}
+        immediate = {"queue", "consume", "encode", "__iter__", "keep", *OWN}
         if not isinstance(theirs, property) and inspect.isfunction(theirs):
             assert inspect.iscoroutinefunction(theirs) == (name not in immediate)
 

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from unimq.aio.twins import twin_of
-from unimq.errors import UnimqError
+from unimq.errors import LeaseLost, UnimqError
 from unimq.message import Letter, Message, Receipt
 
 if TYPE_CHECKING:
@@ -48,17 +48,20 @@ class AsyncMessage(Letter[T]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.settled:
+        if self.settled and not self._lost:
             return
         if error is None:
-            await self.ack()
+            try:
+                await self.ack()
+            except LeaseLost as lost:
+                self._done_too_late(lost)
             return
         if not isinstance(error, Exception):
             # Not stopped by another cancellation of the same task.
             await asyncio.shield(self._face.run(self._channel.settler.give_back, [self]))
             return
         try:
-            await self.nack()
+            await self.nack(self._pause())
         except UnimqError as failed:
             self._note_failure(error, failed)
 

@@ -1,10 +1,12 @@
 """Group 5: leases end, and can be prolonged."""
 
+import gc
 import time
 
 import pytest
 
 from unimq.errors import LeaseLost
+from unimq.hooks import Hooks
 from unimq.testing.cases import Cases
 from unimq.testing.gates import needs
 from unimq.testing.lab import LEASE, PATIENCE, Lab
@@ -50,6 +52,43 @@ class Leases(Cases):
         await lab.nothing(queue, LEASE)
         if lab.capabilities.dead_letters:
             await lab.nothing(queue.dead, 0)
+
+    @needs("at-least-once", "lease", "extend")
+    async def test_a_lease_is_kept_while_the_work_goes_on(self, lab: Lab) -> None:
+        """However long it takes, nobody else gets the message; once it is settled nothing is extended any more."""
+        queue = lab.queue(lease=1.0)
+        await queue.put("x")
+        message = await lab.receive(queue)
+        async with message.keep():
+            await lab.nothing(lab.queue(), 2.5)
+        await lab.nothing(lab.queue(), 0.1)
+        assert message.settled
+
+    @needs("at-least-once", "lease", "extend")
+    async def test_a_lease_is_not_kept_for_a_message_that_was_forgotten(self, lab: Lab) -> None:
+        """It ends, as that of a consumer that died."""
+        if lab.capabilities.lease.level == "layered":
+            pytest.skip("unimq itself has the message in hand until the lease ends")
+        queue = lab.queue(lease=LEASE)
+        await queue.put("x")
+        (await lab.receive(queue)).keep()
+        gc.collect()
+        assert await lab.bodies(lab.keeper(), 1) == ["x"]
+
+    @needs("at-least-once", "lease")
+    async def test_work_that_took_longer_than_its_lease_ends_no_loop(
+        self, lab: Lab, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It is done, and was delivered again: a warning and the hook tell of it, and nothing is raised."""
+        told: list[str] = []
+        queue = lab.queue(lease=LEASE, hooks=Hooks(settle=lambda _, outcome: told.append(outcome)))
+        await queue.put("x")
+        async with await lab.receive(queue):
+            again = await lab.receive(lab.keeper())
+        await again.ack()
+        assert told == ["lost"]
+        assert [record.name for record in caplog.records if "delivered again" in record.getMessage()] == ["unimq"]
+        await lab.nothing(queue)
 
     @needs("at-least-once", "lease")
     async def test_an_ack_after_the_lease_is_refused_before_anybody_else_has_it(self, lab: Lab) -> None:

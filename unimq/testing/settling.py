@@ -1,6 +1,7 @@
 """Group 4: acknowledging, giving back, giving up; also late, twice, elsewhere, and after a crash."""
 
 import asyncio
+import contextlib
 import os
 import time
 
@@ -193,6 +194,25 @@ class Settling(Cases):
             async with await lab.receive(queue):
                 raise ZeroDivisionError
         assert await lab.bodies(queue, 1) == ["x"]
+
+    @needs("nack", "nack_delay", "delivery_count")
+    async def test_what_always_fails_starves_nobody(self, lab: Lab) -> None:
+        """It comes again after a pause that grows, and its neighbours are worked on meanwhile."""
+        queue = lab.queue()
+        await queue.put_many(["fails", "a", "b", "c"])
+        done: list[str] = []
+        tries = 0
+        start = time.monotonic()
+        while len(done) < 3 or tries < 3:
+            with contextlib.suppress(ZeroDivisionError):
+                async with await lab.receive(queue) as message:
+                    if message.body == "fails":
+                        tries += 1
+                        raise ZeroDivisionError
+                    done.append(message.body)
+        assert time.monotonic() - start >= 0.1 + 0.2 - 0.01
+        assert sorted(done) == ["a", "b", "c"]
+        await queue.purge() if lab.capabilities.purge else None
 
     @unless("nack")
     async def test_a_with_block_that_raises_without_nack(self, lab: Lab) -> None:
