@@ -1,5 +1,6 @@
 """get and peek: messages for people and programs, one on each line."""
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -64,12 +65,22 @@ def get(  # noqa: PLR0913 - its options
                     print_message(message, as_json=as_json, raw=raw)
                 else:
                     with message:
-                        message.body  # noqa: B018 - what the codec does not take is not acked
+                        _check_body(message)
                         print_message(message, as_json=as_json, raw=raw)
         finally:
             # Each goes before those that wait, or behind them: so that they are in the order in which they came.
             source.nack(kept if source.capabilities.nack_place == "tail" else reversed(kept)) if kept else None
         _expect(seen, source)
+
+
+def _check_body(message: "unimq.Message[Any]") -> None:
+    """What the codec does not take is not acked, and back at once: to look at it was no failed attempt."""
+    try:
+        message.body  # noqa: B018 - decodes
+    except unimq.InvalidMessage:
+        with contextlib.suppress(unimq.Unsupported):
+            message.nack()
+        raise
 
 
 def _some(queue: "unimq.Queue[Any]", count: int, timeout: float) -> "Iterator[unimq.Message[Any]]":
