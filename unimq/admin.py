@@ -18,8 +18,8 @@ from unimq.errors import (
     Unsupported,
 )
 from unimq.message import Letter
+from unimq.outcomes import raise_failures
 from unimq.sender import text, unsupported
-from unimq.settler import raise_failures
 
 if TYPE_CHECKING:
     from unimq.channel import Channel

@@ -7,7 +7,7 @@ every absence to the real server. No other module knows what a particular backen
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from unimq.errors import InvalidArgument, Unsupported
 
@@ -17,6 +17,7 @@ __all__ = [
     "Capabilities",
     "Capability",
     "CapabilityName",
+    "Guarantee",
     "Kept",
     "Level",
     "Limits",
@@ -32,6 +33,11 @@ Level = Literal["native", "layered", "opt-in", "absent"]
 """Who does it: the backend, unimq with the full meaning, unimq with a weaker promise when asked to, or nobody."""
 
 Trilean = Literal["yes", "no", "unknown"]
+_WEAKEST_FIRST: Final = ("no", "unknown", "yes")
+
+Guarantee = Literal["at-least-once", "kept-once-received", "at-most-once"]
+"""What holds between put and ack: a message is delivered until it is acked; or that only from the moment a consumer
+received it (a journal); or it is gone when it was delivered."""
 
 Kept = Literal["id", "enqueued_at", "priority"]
 """What a delivery may bring back as it was sent; what it does not bring back travels in headers or the envelope."""
@@ -120,6 +126,22 @@ class Limits:
     """Longest delay in seconds."""
     headers: int | None = None
     """Largest sum of header keys and values in bytes."""
+    header_count: int | None = None
+    """Most headers of one message."""
+    peek: int | None = None
+    """Most messages that one peek can show."""
+    reserved: str | None = None
+    """A regular expression for whole queue names that the server keeps for itself, or cannot take."""
+    name_in_body: bool = False
+    """Whether the bytes of the queue's name count against `body`."""
+
+    def within(self, other: "Limits") -> "Limits":
+        """The smaller of each number of the two; the rest is the same on all servers of one kind."""
+        numbers: dict[str, Any] = {}
+        for name in ("body", "name", "delay", "headers", "header_count", "peek"):
+            known = [value for value in (getattr(self, name), getattr(other, name)) if value is not None]
+            numbers[name] = min(known, default=None)
+        return replace(self, **numbers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +170,8 @@ class Capabilities:
     outbox: Capability = field(default_factory=absent)
 
     # The promises.
-    guarantee: Literal["at-least-once", "at-most-once"]
+    guarantee: Guarantee
+    """`kept-once-received`: what a consumer received is not lost before it is settled, what is on its way may be."""
     survives_process_death: Trilean = "unknown"
     """Whether an unsettled message outlives the process that holds it."""
     survives_host_loss: Trilean = "unknown"
@@ -172,6 +195,8 @@ class Capabilities:
     """How many of the ten priorities are really told apart."""
     delay_step: float = 0.0
     """Granularity of delays in seconds, 0 for none that matters; a delay is rounded up, never down."""
+    lease_step: float = 0.0
+    """Granularity of leases in seconds, 0 for none that matters; a lease is rounded up, never down."""
     keeps: frozenset[Kept] = frozenset()
     """What of a message the protocol gives back on delivery."""
     limits: Limits = field(default_factory=Limits)
@@ -256,9 +281,27 @@ class Capabilities:
             msg = f"{where} cannot give what is required: {'; '.join(reasons)}"
             raise Unsupported(msg)
 
+    def proved_by(self, met: Iterable["Capabilities"]) -> "Capabilities":
+        """These, as far as all servers that were met can do them; what was unknown is what they say of it."""
+        result: Capabilities | None = None
+        for other in met:
+            result = other if result is None else result._and(other)
+        if result is None:
+            return self
+        absent_here: dict[str, Any] = {name: self[name] for name in result.exceeding(self)}
+        return replace(result, **absent_here)
+
     def exceeding(self, declared: "Capabilities") -> list[str]:
         """The names of capabilities that are usable here although `declared` says they are not."""
         return [name for name in CAPABILITY_NAMES if self[name] and not declared[name]]
+
+    def _and(self, other: "Capabilities") -> "Capabilities":
+        """What holds on two servers."""
+        changes: dict[str, Any] = {name: other[name] for name in CAPABILITY_NAMES if self[name] and not other[name]}
+        for name in ("survives_process_death", "survives_host_loss", "survives_server_restart"):
+            changes[name] = min(getattr(self, name), getattr(other, name), key=_WEAKEST_FIRST.index)
+        changes["limits"] = self.limits.within(other.limits)
+        return replace(self, **changes)
 
     def _opt_in_hint(self) -> str:
         names = [name for name in CAPABILITY_NAMES if self[name].level == "opt-in"]

@@ -4,7 +4,6 @@ import math
 import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
@@ -77,9 +76,11 @@ class Client:
         """The masked URL, for texts."""
         self.hooks = hooks or Hooks()
         self._require = self.settings.require | _names(require)
-        self._capabilities = self._demand(self.driver.capabilities(self.url).emulating(self.settings.emulate))
+        self._declared = self.driver.capabilities(self.url).emulating(self.settings.emulate)
+        self._declared.require(self._require, self.where)
+        self._capabilities = self._declared
         self.scheduler = Scheduler(f"unimq {self.driver.name} scheduler")
-        self.pool = Pool(self.driver, self.url, self.settings, self.hooks, credentials)
+        self.pool = Pool(self.driver, self.url, self.settings, self.hooks, credentials, scheduler=self.scheduler)
         self.pool.checks(self._meet)
         self._channels: weakref.WeakSet[Channel[Any]] = weakref.WeakSet()
         dead = self.settings.dead
@@ -257,19 +258,14 @@ class Client:
     def _deadline(self) -> float:
         return time.monotonic() + self.settings.timeout
 
-    def _demand(self, capabilities: Capabilities) -> Capabilities:
-        capabilities.require(self._require, self.where)
-        return capabilities
-
-    def _meet(self, session: Session) -> Capabilities:
-        """What to go by after a server was met: what is absent on one host is absent."""
-        proved = session.capabilities.emulating(self.settings.emulate)
-        known = self._capabilities
-        lost: dict[str, Any] = {name: known[name] for name in proved.exceeding(known)}
-        proved = replace(proved, **lost)
-        if proved != known:
-            self._capabilities = self._demand(proved)
-        return self.capabilities
+    def _meet(self) -> Capabilities:
+        """What to go by after a server was met: what holds on all that were."""
+        met = [host.proved for host in self.pool.hosts if host.proved is not None]
+        proved = self._declared.proved_by(capabilities.emulating(self.settings.emulate) for capabilities in met)
+        if proved != self._capabilities:
+            proved.require(self._require, self.where)
+            self._capabilities = proved
+        return self._capabilities
 
 
 def connect(

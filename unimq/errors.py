@@ -66,11 +66,13 @@ class UnimqError(Exception):
 
     retryable: ClassVar[bool] = False
     """Whether the same call may succeed later, with nothing changed by the caller."""
+    ends_session: bool = False
+    """Whether the connection on which it happened cannot be used any more; for drivers, which may set it."""
 
     def __init__(self, message: str, *, in_doubt: bool = False) -> None:
         """Say what was tried, where (masked), the value seen and what to do.
 
-        `in_doubt` is true only for a put whose outcome is unknown: the message may have been stored.
+        `in_doubt` is true only for a put or a settlement whose outcome is unknown: the server may have done it.
         """
         super().__init__(message)
         self.in_doubt = in_doubt
@@ -151,15 +153,17 @@ class ConnectError(UnimqError, ConnectionError):
 
 
 class ConnectionLost(UnimqError, ConnectionError):
-    """A connection broke while it was used. For a put, `in_doubt` says whether the message may be stored."""
+    """A connection broke while it was used. `in_doubt` says whether a put or a settlement may have been done."""
 
     retryable = True
+    ends_session = True
 
 
 class Timeout(UnimqError, TimeoutError):
-    """The operation's deadline passed. For a put, `in_doubt` says whether the message may be stored."""
+    """The operation's deadline passed. `in_doubt` says whether a put or a settlement may have been done."""
 
     retryable = True
+    ends_session = True
 
 
 class LeaseLost(UnimqError, RuntimeError):
@@ -168,6 +172,8 @@ class LeaseLost(UnimqError, RuntimeError):
 
 class ProtocolError(UnimqError, RuntimeError):
     """The peer sent what its protocol does not allow; the session was closed."""
+
+    ends_session = True
 
 
 class BatchError(UnimqError, RuntimeError):

@@ -1,14 +1,16 @@
 """What the pool lends: hosts and how they behave, sessions and what they hold."""
 
+import math
 import random
 import threading
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from unimq.capabilities import Capabilities
 from unimq.driver import Delivery, Session
-from unimq.errors import ConnectionLost, ProtocolError, Timeout, UnimqError
+from unimq.errors import UnimqError
 from unimq.url import URL
 
 if TYPE_CHECKING:
@@ -18,11 +20,15 @@ __all__ = ["Host", "Link", "Receiving", "ends_session"]
 
 _BACKOFF_FIRST: Final = 0.05
 _BACKOFF_MOST: Final = 5.0
+_SHORT_CALL: Final = 0.05
+"""Seconds to wait for a session that is in use, before its user is left to say what is over."""
+_STOP_MOST: Final = 1.0
+"""Seconds that ending an iteration may take."""
 
 
 def ends_session(error: BaseException) -> bool:
     """Whether a session that was left with `error` may not be used again: all but an orderly refusal."""
-    return not isinstance(error, UnimqError) or isinstance(error, (ConnectionLost, Timeout, ProtocolError))
+    return not isinstance(error, UnimqError) or error.ends_session
 
 
 class Host:
@@ -33,11 +39,14 @@ class Host:
         self.label = str(url)
         self.failures = 0
         self.retry_at = 0.0
+        self.proved: Capabilities | None = None
+        """What its sessions proved, since when it was not away."""
 
     def failed(self) -> None:
         """Leave it out for a while: 50 ms doubled by each failure up to 5 s, with a jitter of 10 %."""
         pause = min(_BACKOFF_MOST, _BACKOFF_FIRST * 2 ** min(self.failures, 10))
         self.failures += 1
+        self.proved = None
         self.retry_at = time.monotonic() + pause * random.uniform(0.9, 1.1)  # noqa: S311 - jitter is no secret
 
     def works(self) -> None:
@@ -50,13 +59,18 @@ class Link:
     """One pooled session. As a context manager it lends the session and takes it back, or drops it when it broke."""
 
     __slots__ = (
+        "ahead",
         "alive",
+        "anywhere",
+        "beat_at",
         "capabilities",
         "held",
         "host",
         "lock",
+        "over",
         "pool",
         "proven",
+        "queues",
         "receive_lock",
         "session",
         "settling",
@@ -69,6 +83,16 @@ class Link:
         self.capabilities = capabilities
         """What the client adopted when this session was opened."""
         self.settling = session.settling
+        self.anywhere = self.settling in ("any-session", "nowhere")
+        """Whether what it received is settled on any session of the host."""
+        self.queues: Sequence[str] = ()
+        """What it received from last: the next receive from there is cheapest here."""
+        self.ahead: set[Sequence[str]] = set()
+        """What somebody iterates over, so that messages may be on their way."""
+        self.over: set[Sequence[str]] = set()
+        """Of these, what nobody iterates over any more: whoever uses the session says so."""
+        self.beat_at = math.inf
+        """When the session is to give a sign of life, as a monotonic time."""
         self.alive = True
         self.proven = False
         """Whether it was used without a failure; one that was may have died while it was idle."""
@@ -102,6 +126,36 @@ class Link:
             lock.release()
         return self.alive
 
+    def received(self, queues: Sequence[str], deliveries: Sequence[Delivery], *, ahead: bool) -> None:
+        """Note what a receive brought; for the one who holds the link."""
+        self.queues = queues
+        if ahead:
+            self.ahead.add(queues)
+        elif self.ahead:
+            self.ahead.clear()  # the receive without it has ended that
+        if deliveries and not self.anywhere:
+            self.held.update((delivery.token, delivery) for delivery in deliveries)
+            if self.session.beat_every is not None:
+                self.pool.beat_after(self, deliveries)
+
+    def stop_ahead(self, queues: Sequence[str]) -> None:
+        """Nobody iterates over `queues` on it any more: say so at once, or leave it to the one who uses it now."""
+        self.over.add(queues)
+        if self.lock.acquire(timeout=_SHORT_CALL) and self._is_alive(self.lock):
+            with self:
+                pass
+
+    def _say_what_is_over(self) -> None:
+        while self.over:
+            queues = self.over.pop()
+            if queues not in self.ahead:
+                continue
+            self.ahead.discard(queues)
+            try:
+                self.session.stop_ahead(queues, time.monotonic() + _STOP_MOST)
+            except UnimqError as error:  # what was on its way goes back with the connection, at the latest
+                self._left(error)
+
     @property
     def link(self) -> "Link":
         """Itself, where a poll on it needs no `Receiving`."""
@@ -113,13 +167,23 @@ class Link:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        try:
+            if self.over and error is None:
+                self._say_what_is_over()
+            self._left(error)
+        finally:
+            self.lock.release()
+            if self.pool.waiters:
+                self.pool.wake()
+
+    def _left(self, error: BaseException | None) -> None:
+        """A call is over: go by how it ended."""
         if error is None:
             self.proven = True
+            if self.session.spent:
+                self.pool.discard(self)
         elif ends_session(error):
             self.pool.discard(self, error)
-        self.lock.release()
-        if self.pool.waiters:
-            self.pool.wake()
 
 
 class Receiving:
@@ -139,10 +203,7 @@ class Receiving:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         link, pool = self.link, self.link.pool
-        if error is None:
-            link.proven = True
-        elif ends_session(error):
-            pool.discard(link, error)
+        link._left(error)
         link.receive_lock.release()
         if self.waits:
             pool.stopped_waiting(link)

@@ -27,6 +27,7 @@ __all__ = [
     "seconds",
     "short",
     "timeout_seconds",
+    "values",
 ]
 
 LONGEST: Final = 100 * 365 * 86400.0
@@ -213,6 +214,15 @@ class Settings:
     def given(self) -> frozenset[str]:
         """The names of the options that differ from their defaults."""
         return frozenset(f.name for f in fields(self) if getattr(self, f.name) != _CORE_BY_NAME[f.name].default)
+
+
+def values(url: URL, driver_options: Sequence[Option]) -> dict[str, Any]:
+    """The values of all options of `url`, the core's and the driver's: what `Driver.open` is given.
+
+    Raises:
+        InvalidURL: a value is ill-typed or out of its range.
+    """
+    return read(url, (*CORE, *driver_options))
 
 
 def read(url: URL, options: Iterable[Option]) -> dict[str, Any]:

@@ -13,20 +13,23 @@ Retrying and waiting are not done here, except for a free session.
 """
 
 import contextlib
+import math
 import os
 import random
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
+from unimq import options
 from unimq.capabilities import Capabilities
-from unimq.driver import Driver, Session
+from unimq.driver import Delivery, Driver
 from unimq.errors import Closed, ConnectionLost, LeaseLost, Timeout, TooManyInFlight, UnimqError
 from unimq.hooks import ConnectionEvent, Hooks
 from unimq.links import Host, Link, Receiving
 from unimq.options import Settings
+from unimq.scheduler import Scheduler
 from unimq.url import URL
 
 __all__ = ["Credentials", "Pool"]
@@ -39,6 +42,10 @@ Credentials = Callable[[], tuple[str, str]]
 
 _CONNECT_LEAST: Final = 1.0
 """Seconds that a connect may take even when its call has less left: a poll (timeout 0) must be able to connect."""
+_LAPSE: Final = 0.02
+"""Seconds after the end of a lease at which the session that held it gives a sign."""
+_BEAT_MOST: Final = 1.0
+"""Seconds that a sign of life may take: other leases wait behind it."""
 _inherited: "list[Link]" = []
 """Sessions of a parent process: kept so that nothing closes them in the child, not even the garbage collector."""
 
@@ -46,22 +53,26 @@ _inherited: "list[Link]" = []
 class Pool:
     """The sessions of one client. Thread-safe; a child process starts with an empty one."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a client is made of
         self,
         driver: Driver,
         url: URL,
         settings: Settings,
         hooks: Hooks,
         credentials: Credentials | None = None,
+        *,
+        scheduler: Scheduler,
     ) -> None:
         self.driver = driver
+        self._options = options.values(url, driver.options)
+        self._scheduler = scheduler
         self.hosts = [Host(url.with_host(host)) for host in url.hosts] or [Host(url)]
         self._turn = random.randrange(len(self.hosts))  # noqa: S311 - spreads many clients over the hosts
         self._max_sessions = settings.max_sessions
         self._connect_timeout = settings.connect_timeout
         self._hooks = hooks
         self._credentials = credentials
-        self._check: Callable[[Session], Capabilities] = lambda session: session.capabilities
+        self._check: Callable[[], Capabilities] | None = None
         self._reset()
         _pools.add(self)
 
@@ -75,7 +86,7 @@ class Pool:
         self.waiters = 0
         self.closed = False
 
-    def checks(self, check: Callable[[Session], Capabilities]) -> None:
+    def checks(self, check: Callable[[], Capabilities]) -> None:
         """Ask `check` what to go by with each new session before it is used; it raises when that is too little."""
         self._check = check
 
@@ -100,8 +111,14 @@ class Pool:
         """A link for anything but a receive. Use it in a `with` statement."""
         return self._free(host, Link.take) or self._open_or_wait(host, deadline, Link.take)
 
-    def _free(self, host: Host, take: Callable[[Link], bool]) -> Link | None:
-        for link in self.links:
+    def _free(self, host: Host, take: Callable[[Link], bool], queues: Sequence[str] = ()) -> Link | None:
+        """One that last received from `queues`, or else any."""
+        links = self.links
+        if queues:
+            for link in links:
+                if link.host is host and link.queues == queues and take(link):
+                    return link
+        for link in links:
             if link.host is host and take(link):
                 return link
         return None
@@ -124,8 +141,10 @@ class Pool:
                 if error.in_doubt or not was_used:
                     raise
 
-    def borrow_receiver(self, host: Host, deadline: float, *, waits: bool) -> Receiving | Link:
+    def borrow_receiver(self, host: Host, queues: Sequence[str], deadline: float, *, waits: bool) -> Receiving | Link:
         """A link for a receive. One that `waits` gets a session that may wait, opening one where that is needed.
+
+        The session that received from the same `queues` last is preferred: subscriptions belong to sessions.
 
         While all links are lent it waits for one until `deadline`.
 
@@ -133,10 +152,13 @@ class Pool:
             TooManyInFlight: it should wait, and all `?max_sessions=` sessions hold unsettled messages.
         """
         if not waits:
-            link = self._free(host, Link.take_receiver) or self._open_or_wait(host, deadline, Link.take_receiver)
+            poll = Link.take_receiver
+            link = self._free(host, poll, queues) or self._open_or_wait(host, deadline, poll)
             return Receiving(link, waits=False) if link.settling == "duplex" else link
         take = self._take_to_wait
-        return Receiving(self._free(host, take) or self._open_or_wait(host, deadline, take, waits=True), waits=True)
+        return Receiving(
+            self._free(host, take, queues) or self._open_or_wait(host, deadline, take, waits=True), waits=True
+        )
 
     def stopped_waiting(self, link: Link) -> None:
         """Count a receive that waited as over."""
@@ -236,9 +258,10 @@ class Pool:
         now = time.monotonic()
         until = min(max(deadline, now + _CONNECT_LEAST), now + self._connect_timeout)
         try:
-            session = self.driver.open(url, until)
+            session = self.driver.open(url, until, options=self._options, known=host.proved)
             try:
-                capabilities = self._check(session)
+                host.proved = session.capabilities
+                capabilities = host.proved if self._check is None else self._check()
             except BaseException:
                 session.close()
                 raise
@@ -247,7 +270,41 @@ class Pool:
             self._tell(host, "refused", error)
             raise
         host.works()
-        return Link(self, host, session, capabilities)
+        link = Link(self, host, session, capabilities)
+        if session.beat_every is not None:
+            self._beat_at(link, time.monotonic() + session.beat_every)
+        return link
+
+    # Signs of life
+
+    def beat_after(self, link: Link, deliveries: Sequence[Delivery]) -> None:
+        """Let `link` give a sign when the first of its leases has ended, too: some servers notice only then."""
+        ends = min((d.lease_until for d in deliveries if d.lease_until is not None), default=math.inf)
+        if ends + _LAPSE < link.beat_at:
+            self._beat_at(link, ends + _LAPSE)
+
+    def _beat_at(self, link: Link, when: float) -> None:
+        link.beat_at = when
+        self._scheduler.at(when, lambda: self._beat(link, when))
+
+    def _beat(self, link: Link, due: float) -> None:
+        every = link.session.beat_every
+        if not link.alive or link.beat_at != due or every is None:
+            return
+        try:
+            if link.take():  # otherwise it is in use, which is a sign as well
+                with link as session:
+                    session.beat(time.monotonic() + min(every, _BEAT_MOST))
+                    link.drop_ended()
+        finally:
+            if link.alive:
+                link.beat_at = math.inf
+                now = time.monotonic()
+                self.beat_after(
+                    link, [d for d in link.held.values() if d.lease_until is not None and d.lease_until > now]
+                )
+                if now + every < link.beat_at:
+                    self._beat_at(link, now + every)
 
     def _closed_error(self) -> Closed:
         return Closed(f"{self.hosts[0].label} was closed")
@@ -268,6 +325,13 @@ class Pool:
             link.host.failed()
             self._tell(link.host, "lost", error)
 
+    def discard_broken(self, link: Link, outcomes: Sequence[object]) -> None:
+        """Discard `link` where an outcome says that its session has ended."""
+        for outcome in outcomes:
+            if isinstance(outcome, UnimqError) and outcome.ends_session:
+                self.discard(link, outcome)
+                return
+
     def close(self) -> None:
         """Close every session; receives that wait return or raise `Closed`. Idempotent."""
         with self._condition:
@@ -285,6 +349,7 @@ class Pool:
         _inherited.extend(self.links)
         for link in self.links:
             link.alive = False
+            link.session.abandon()
         closed = self.closed
         self._reset()
         self.closed = closed

@@ -13,7 +13,7 @@ from unimq.capabilities import Capabilities
 from unimq.channel import Channel
 from unimq.message import Message, Receipt
 from unimq.options import count, timeout_seconds
-from unimq.settler import raise_failures
+from unimq.outcomes import raise_failures
 from unimq.url import URL
 
 if TYPE_CHECKING:

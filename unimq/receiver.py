@@ -97,25 +97,40 @@ class Receiver(Generic[T]):
             if ready:
                 return ready
 
-    def fetch(self, limit: int, until: float, cancellation: Cancellation | None = None) -> list[Letter[T]]:
-        """What is parked, or else arrives first; not handed over yet. `Empty` at `until`, a monotonic time."""
+    def fetch(
+        self, limit: int, until: float, cancellation: Cancellation | None = None, *, ahead: bool = False
+    ) -> list[Letter[T]]:
+        """What is parked, or else arrives first; not handed over yet. `Empty` at `until`, a monotonic time.
+
+        With `ahead`, more may be on its way until `stop_ahead`.
+        """
         self._channel.check_open()
-        return self._take_parked(limit) or self._source.fetch(limit, until, cancellation)
+        return self._take_parked(limit) or self._source.fetch(limit, until, cancellation, ahead=ahead)
+
+    def stop_ahead(self) -> None:
+        """An iteration is over: what is on its way and was not fetched goes back."""
+        self._source.stop_ahead()
 
     def consume(self, prefetch: int, timeout: float | None) -> "Iterator[Letter[T]]":
         """Messages one by one, fetched up to `prefetch` at a time; ends when none came for `timeout` seconds."""
         prefetch = self.ahead(prefetch)
-        while True:
-            until = math.inf if timeout is None else time.monotonic() + timeout
-            try:
-                ahead = self.keep(self.fetch(prefetch, until))
-            except Empty:
-                return
-            try:
-                while (letter := ahead.next()) is not None:
-                    yield from self.hand_over(self.refreshed([letter]) if ahead.is_stale(letter) else [letter])
-            finally:
-                self.drop(ahead)
+        try:
+            while (ahead := self._next_ahead(prefetch, timeout)) is not None:
+                try:
+                    while (letter := ahead.next()) is not None:
+                        yield from self.hand_over(self.refreshed([letter]) if ahead.is_stale(letter) else [letter])
+                finally:
+                    self.drop(ahead)
+        finally:
+            if prefetch > 1:
+                self.stop_ahead()
+
+    def _next_ahead(self, prefetch: int, timeout: float | None) -> "Ahead[T] | None":
+        until = math.inf if timeout is None else time.monotonic() + timeout
+        try:
+            return self.keep(self.fetch(prefetch, until, ahead=prefetch > 1))
+        except Empty:
+            return None
 
     def keep(self, letters: Sequence[Letter[T]]) -> "Ahead[T]":
         """What an iteration fetched, until it is handed over one by one; a close gives the rest back."""
@@ -203,9 +218,17 @@ class Source:
         self._lease = first.settings.lease
         self._connect_timeout = first.settings.connect_timeout
         self._channels = {channel.name: channel for channel in channels}
-        self._names = list(self._channels)
+        self._names = tuple(self._channels)
 
-    def fetch(self, limit: int, until: float, cancellation: Cancellation | None = None) -> list[Letter[Any]]:
+    def stop_ahead(self) -> None:
+        """Nobody iterates here any more."""
+        for link in self._pool.links:
+            if self._names in link.ahead:
+                link.stop_ahead(self._names)
+
+    def fetch(
+        self, limit: int, until: float, cancellation: Cancellation | None = None, *, ahead: bool = False
+    ) -> list[Letter[Any]]:
         """What arrives first; `Empty` at `until`, a monotonic time.
 
         While no host can be reached it tries again until then; what was never reached, a mistake in the URL perhaps,
@@ -215,7 +238,7 @@ class Source:
         give_up, pause = 0.0, _RETRY_LEAST
         while True:
             try:
-                letters = self._ask_hosts(limit, until, cancellation)
+                letters = self._ask_hosts(limit, until, cancellation, ahead=ahead)
             except (ConnectError, ConnectionLost) as error:
                 self.check_open()
                 now = time.monotonic()
@@ -240,17 +263,17 @@ class Source:
         for channel in self._channels.values():
             channel.check_open()
 
-    def _ask_hosts(self, limit: int, until: float, cancellation: Cancellation) -> list[Letter[Any]]:
+    def _ask_hosts(self, limit: int, until: float, cancellation: Cancellation, *, ahead: bool) -> list[Letter[Any]]:
         """One round: a single host may be waited for until the end, several are polled and then waited for in turn."""
         hosts = self._pool.order()
         if len(hosts) == 1:
-            return self._ask(hosts[0], limit, until, cancellation)
+            return self._ask(hosts[0], limit, until, cancellation, ahead=ahead)
         error: UnimqError | None = None
         reached = False
         for turn in (0.0, _TURN):
             for host in hosts:
                 try:
-                    letters = self._ask(host, limit, min(until, time.monotonic() + turn), cancellation)
+                    letters = self._ask(host, limit, min(until, time.monotonic() + turn), cancellation, ahead=ahead)
                 except (ConnectError, ConnectionLost) as failed:
                     error = failed
                     continue
@@ -263,19 +286,20 @@ class Source:
             raise error
         return []
 
-    def _ask(self, host: Host, limit: int, until: float, cancellation: Cancellation) -> list[Letter[Any]]:
-        receiving = self._pool.borrow_receiver(host, until, waits=until > time.monotonic())
+    def _ask(
+        self, host: Host, limit: int, until: float, cancellation: Cancellation, *, ahead: bool
+    ) -> list[Letter[Any]]:
+        receiving = self._pool.borrow_receiver(host, self._names, until, waits=until > time.monotonic())
         link = receiving.link
         with receiving as session:
             if cancellation is _NEVER:
-                deliveries = session.receive(self._names, limit, self._lease, until)
+                deliveries = session.receive(self._names, limit, self._lease, until, ahead=ahead)
             else:
                 cancellation.session = session
                 now = 0.0 if cancellation.cancelled else until
-                deliveries = session.receive(self._names, limit, self._lease, now)
+                deliveries = session.receive(self._names, limit, self._lease, now, ahead=ahead)
                 cancellation.session = None
-            if deliveries and link.settling != "any-session":
-                link.held.update((delivery.token, delivery) for delivery in deliveries)
+            link.received(self._names, deliveries, ahead=ahead)
         return [_letter(self._channels[delivery.queue], link, delivery) for delivery in deliveries]
 
 
@@ -321,7 +345,7 @@ def hand_over(letter: Letter[Any]) -> bool:
 def _is_ours(letter: Letter[Any]) -> bool:
     """Whether its connection and lease still hold."""
     link, until = letter._link, letter.lease_until
-    if link is None or letter.settled or letter.is_inherited or not (link.alive or link.settling == "any-session"):
+    if link is None or letter.settled or letter.is_inherited or not (link.alive or link.anywhere):
         return False
     return until is None or until > time.monotonic()
 

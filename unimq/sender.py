@@ -10,7 +10,7 @@ from unimq.capabilities import Capabilities
 from unimq.driver import Outgoing
 from unimq.envelope import check_headers
 from unimq.errors import BatchError, ConnectError, ConnectionLost, InvalidArgument, TooLarge, UnimqError, Unsupported
-from unimq.links import Link, ends_session
+from unimq.links import Link
 from unimq.message import Receipt
 from unimq.options import seconds, short
 
@@ -167,12 +167,11 @@ class Sender(Generic[T]):
         if link.capabilities is not known:
             self._recheck(link.capabilities, messages)
         outcomes = link.session.send(channel.name, messages, deadline)
+        channel.pool.discard_broken(link, outcomes)
         results: list[Receipt | UnimqError] = []
         for message, outcome in zip(messages, outcomes, strict=True):
             if isinstance(outcome, UnimqError):
                 results.append(outcome)
-                if ends_session(outcome):
-                    channel.pool.discard(link, outcome)
             else:
                 results.append(Receipt(message.id or outcome, known.confirmed, channel.name))
         return results

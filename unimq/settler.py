@@ -5,7 +5,6 @@ the claim back, because the message is still in hand. Requeueing and dead-letter
 one transaction where the backend has them. A crash in between duplicates, it never loses.
 """
 
-import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
@@ -14,23 +13,27 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 import msgspec
 
 from unimq import headers as reserved
+from unimq.copies import copy_of, dead_letter_of
 from unimq.driver import Delivery, Outgoing, Session
-from unimq.errors import AlreadySettled, BatchError, InvalidArgument, LeaseLost, TooLarge, UnimqError
+from unimq.errors import AlreadySettled, InvalidArgument, LeaseLost, UnimqError
 from unimq.hooks import Outcome
-from unimq.links import Link, ends_session
+from unimq.links import Link
 from unimq.message import Letter
 from unimq.options import seconds, short
+from unimq.outcomes import errors_of, in_parts, outcome_of, raise_one, the_one
 from unimq.sender import unsupported
 
 if TYPE_CHECKING:
     from unimq.channel import Channel
 
-__all__ = ["Settler", "raise_failures"]
+__all__ = ["Settler"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-_SHORT_REASON: Final = 100
+_Call = Callable[[Session, Sequence[Letter[Any]], float], Sequence[object]]
+"""Settles letters of one session; an outcome for each, which is an error or something else."""
+
 _MAX_DELIVERIES_REASON: Final = "nacked after {} deliveries, the most that is allowed"
 _TOO_OFTEN_REASON: Final = "delivered {} times, {} are allowed"
 
@@ -46,58 +49,69 @@ class Settler(Generic[T]):
     def ack(self, letter: Letter[T], outcome: Outcome = "ack") -> None:
         """Remove it for good: done, or discarded."""
         self._claim(letter)
-        self._settle(letter, lambda session, deadline: _check(session.ack([letter._raw], deadline)))
+        try:
+            if _link_of(letter).settling == "nowhere":
+                self._check_pool()
+            else:
+                self._with_session(
+                    letter, lambda session, deadline: raise_one(session.ack([letter._raw], deadline)), settles=True
+                )
+        except BaseException:
+            letter._claim.release()
+            raise
         self._tell(letter, outcome)
 
     def ack_many(self, messages: Iterable[Letter[T]]) -> list[UnimqError | None]:
         """Remove many; the outcome of each. One exchange for each session that they came over."""
-        return self._many(self._ours(messages), lambda session, raw, deadline: session.ack(raw, deadline), "ack")
+        return self._many(self._ours(messages), _ack, "ack")
 
     def nack(self, letter: Letter[T], delay: float | timedelta) -> None:
         """Give it back to be delivered again, or to the dead letters when it was delivered often enough."""
-        wait = self._nack_delay(delay)
-        if self._is_last(letter):
-            self.reject(letter, _MAX_DELIVERIES_REASON.format(letter.delivery_count))
-            return
-        self._claim(letter)
-        if self._channel.capabilities.nack.level == "native":
-            self._settle(letter, lambda session, deadline: _check(session.release([letter._raw], wait, deadline)))
-        else:
-            self._requeue(letter, wait, counts=True)
-        self._tell(letter, "nack")
+        raise_one(self._nack_all([letter], self._nack_delay(delay)))
 
     def nack_many(self, messages: Iterable[Letter[T]], delay: float | timedelta) -> list[UnimqError | None]:
-        """Give many back; the outcome of each."""
+        """Give many back; the outcome of each. Few exchanges for each session that they came over."""
         wait = self._nack_delay(delay)
         letters = self._ours(messages)
-        if self._channel.capabilities.nack.level == "native" and not any(map(self._is_last, letters)):
-            return self._many(letters, lambda session, raw, deadline: session.release(raw, wait, deadline), "nack")
-        return [_outcome(self.nack, letter, wait) for letter in letters]
+        return in_parts(letters, lambda one: one._channel, lambda channel, part: channel.settler._nack_all(part, wait))
+
+    def _nack_all(self, letters: Sequence[Letter[T]], wait: float) -> list[UnimqError | None]:
+        return in_parts(
+            letters,
+            self._is_last,
+            lambda last, part: (
+                self._reject_all(
+                    part, lambda one: (_MAX_DELIVERIES_REASON.format(one.delivery_count), one.delivery_count)
+                )
+                if last
+                else self._return(part, wait, "nack")
+            ),
+        )
 
     def reject(self, letter: Letter[T], reason: str) -> None:
         """Move it to the dead-letter queue; inside one, discard it."""
         if not isinstance(reason, str):
             msg = f"reason={short(reason)}: must be a str"
             raise InvalidArgument(msg)
-        self._reject(letter, reason, letter.delivery_count)
+        raise_one(self._reject_all([letter], lambda one: (reason, one.delivery_count)))
 
     def reject_unseen(self, letter: Letter[T]) -> None:
         """Move to the dead-letter queue what was delivered often enough before this delivery, which nobody sees."""
         before = (letter.delivery_count or 1) - 1
-        self._reject(letter, _TOO_OFTEN_REASON.format(before, self._channel.settings.max_deliveries), before)
+        reason = _TOO_OFTEN_REASON.format(before, self._channel.settings.max_deliveries)
+        raise_one(self._reject_all([letter], lambda _: (reason, before)))
 
-    def _reject(self, letter: Letter[T], reason: str, deliveries: int | None) -> None:
+    def _reject_all(
+        self, letters: Sequence[Letter[T]], why: Callable[[Letter[T]], tuple[str, int | None]]
+    ) -> list[UnimqError | None]:
+        """`why` gives the reason, and how many deliveries there were."""
         channel = self._channel
         if channel.is_dead:
-            self._claim(letter)
-            self._settle(letter, lambda session, deadline: _check(session.ack([letter._raw], deadline)))
-        else:
-            if not channel.capabilities.dead_letters:
-                raise unsupported(channel, "dead_letters")
-            dead = channel.dead_channel()
-            self._claim(letter)
-            self._move(letter, dead, lambda: _as_dead(letter, dead, reason, deliveries))
-        self._tell(letter, "reject")
+            return self._many(letters, _ack, "reject")
+        if not channel.capabilities.dead_letters:
+            raise unsupported(channel, "dead_letters")
+        dead = channel.dead_channel()
+        return self._move(letters, dead, lambda letter: dead_letter_of(letter, dead, *why(letter)), "reject")
 
     def check_extend(self, letter: Letter[T]) -> None:
         """Refuse what cannot be extended: here, or this message."""
@@ -115,7 +129,7 @@ class Settler(Generic[T]):
 
         # No claim: another thread may settle it meanwhile, and the server tells which came first.
         def prolong(session: Session, deadline: float) -> float:
-            granted = wanted if channel.keeps_lease else session.extend(letter._raw, wanted, deadline)
+            granted = wanted if channel.keeps_lease else the_one(session.extend([letter._raw], wanted, deadline))
             letter.lease_until = time.monotonic() + granted
             self._hold(letter, msgspec.structs.replace(letter._raw, lease_until=letter.lease_until))
             return granted
@@ -132,23 +146,16 @@ class Settler(Generic[T]):
     def put_back(self, letter: Letter[T], target: "Channel[Any]", headers: Mapping[str, str] | None) -> None:
         """Move it to `target` as a message that was never delivered; what redrive does."""
         verbatim = reserved.DEAD_VERBATIM in letter.headers
-        self._claim(letter)
-        self._move(letter, target, lambda: _copy(letter, target, verbatim=verbatim, headers=headers, delivery_count=0))
+        changes = {"headers": headers, "delivery_count": 0}
+        raise_one(self._move([letter], target, lambda one: copy_of(one, target, verbatim=verbatim, **changes), None))
 
     # What the library does by itself
 
     def give_back(self, letters: Iterable[Letter[T]]) -> None:
         """Return unhandled messages in their order. What fails stays with the server, whose lease gives it back."""
         mine = [letter for letter in letters if not (letter.settled or letter.is_inherited)]
-        if not mine:
-            return
-        if self._channel.capabilities.nack.level == "native":
-            self._many(mine, lambda session, raw, deadline: session.release(raw, 0.0, deadline), None)
-            return
-        for letter in mine:
-            with contextlib.suppress(UnimqError):
-                self._claim(letter)
-                self._requeue(letter, 0.0, counts=False)
+        if mine:
+            self._return(mine, 0.0, None, unseen=True)
 
     def keep_lease(self, letter: Letter[T]) -> None:
         """Give it back when its lease ends, on a backend whose own lease ends with the connection only."""
@@ -159,12 +166,8 @@ class Settler(Generic[T]):
         until = letter.lease_until
         if until is not None and until > time.monotonic():
             self._channel.scheduler.at(until, lambda: self._end_lease(letter))
-        elif letter._claim.acquire(blocking=False):
-            letter._lost = True
-            if self._channel.capabilities.nack.level == "native":
-                self._settle(letter, lambda session, deadline: _check(session.release([letter._raw], 0.0, deadline)))
-            else:
-                self._requeue(letter, 0.0, counts=True)
+        elif not letter.settled:
+            self._return([letter], 0.0, None, prepare=_ended)
 
     # How
 
@@ -188,20 +191,12 @@ class Settler(Generic[T]):
         msg = f"message {letter.id!r} of queue {letter.queue!r} was settled before"
         raise AlreadySettled(msg)
 
-    def _settle(self, letter: Letter[T], call: "Callable[[Session, float], None]") -> None:
-        """Run `call` where the claimed `letter` can be settled; the claim is given back when that fails."""
-        try:
-            self._with_session(letter, call, settles=True)
-        except BaseException:
-            letter._claim.release()
-            raise
-
     def _with_session(self, letter: Letter[T], call: "Callable[[Session, float], R]", *, settles: bool = False) -> R:
         link, token = _link_of(letter), letter._raw.token
         deadline = self._channel.deadline()
-        with self._lock(link, deadline) as session:
-            if link.settling == "any-session":
-                return call(session, deadline)
+        if link.anywhere:
+            return self._channel.pool.run(link.host, deadline, lambda other: call(other.session, deadline))
+        with self._channel.pool.lock(link, deadline) as session:
             if link.held.get(token) is not letter._raw:
                 raise _lost(letter, "it was delivered again")
             try:
@@ -213,56 +208,72 @@ class Settler(Generic[T]):
                 link.held.pop(token, None)
             return result
 
-    def _lock(self, link: Link, deadline: float) -> Link:
-        if link.settling == "any-session":
-            return self._channel.pool.borrow(link.host, deadline)
-        return self._channel.pool.lock(link, deadline)
-
     def _many(
         self,
         letters: Sequence[Letter[T]],
-        call: Callable[[Session, Sequence[Delivery], float], Sequence[UnimqError | None]],
+        call: _Call,
         told: Outcome | None,
+        prepare: Callable[[Letter[T]], None] | None = None,
     ) -> list[UnimqError | None]:
-        """Settle each letter on its own session, one `call` per session, and say what became of each."""
-        outcomes: list[UnimqError | None] = [None] * len(letters)
-        groups: dict[object, list[int]] = {}
-        for position, letter in enumerate(letters):
-            outcomes[position] = refused = _outcome(self._claim, letter)
-            if refused is None:
-                link = _link_of(letter)
-                key = link.host if link.settling == "any-session" else link
-                groups.setdefault(key, []).append(position)
-        for positions in groups.values():
-            group = [letters[position] for position in positions]
-            for position, outcome in zip(positions, self._group(group, call), strict=True):
-                outcomes[position] = outcome
-                if outcome is not None:
-                    letters[position]._claim.release()
-                elif told is not None:
-                    self._tell(letters[position], told)
+        """Settle each letter on its own session, one `call` per session, and say what became of each.
+
+        `prepare` is run with each letter when it is claimed; what it raises is what became of it.
+        """
+        claimed: list[Letter[T]] = []
+        settled: set[int] = set()
+
+        def claim(letter: Letter[T]) -> None:
+            self._claim(letter)
+            claimed.append(letter)
+            if prepare is not None:
+                prepare(letter)
+
+        def settle(letters: Sequence[Letter[T]]) -> Sequence[UnimqError | None]:
+            outcomes = self._group(letters, call)
+            settled.update(id(one) for one, outcome in zip(letters, outcomes, strict=True) if outcome is None)
+            return outcomes
+
+        try:
+            outcomes = [outcome_of(claim, letter) for letter in letters]
+            ours = [letter for letter, refused in zip(letters, outcomes, strict=True) if refused is None]
+            results = iter(in_parts(ours, _settled_by, lambda _, part: settle(part)))
+            outcomes = [next(results) if refused is None else refused for refused in outcomes]
+        finally:  # also when it was interrupted: what is not settled is still in hand
+            for letter in claimed:
+                if id(letter) not in settled:
+                    letter._claim.release()
+        self._tell_all(letters, outcomes, told)
         return outcomes
 
-    def _group(
-        self,
-        letters: Sequence[Letter[T]],
-        call: Callable[[Session, Sequence[Delivery], float], Sequence[UnimqError | None]],
-    ) -> Sequence[UnimqError | None]:
-        link = _link_of(letters[0])
+    def _tell_all(
+        self, letters: Sequence[Letter[T]], outcomes: Sequence[UnimqError | None], told: Outcome | None
+    ) -> None:
+        for letter, outcome in zip(letters, outcomes, strict=True):
+            if outcome is None and told is not None:
+                self._tell(letter, told)
+
+    def _group(self, letters: Sequence[Letter[T]], call: _Call) -> Sequence[UnimqError | None]:
+        link, pool = _link_of(letters[0]), self._channel.pool
+        if link.settling == "nowhere" and call is _ack:
+            return [outcome_of(self._check_pool) for _ in letters]
         deadline = self._channel.deadline()
         try:
-            with self._lock(link, deadline) as session:
-                if link.settling == "any-session":
-                    return call(session, [letter._raw for letter in letters], deadline)
-                return self._held_group(link, letters, lambda ours: call(session, ours, deadline))
+            if link.anywhere:
+                return pool.run(link.host, deadline, self._anywhere, letters, call, deadline)
+            with pool.lock(link, deadline):
+                return self._held_group(link, letters, call, deadline)
         except UnimqError as error:
             return [error] * len(letters)
 
+    def _anywhere(
+        self, link: Link, letters: Sequence[Letter[T]], call: _Call, deadline: float
+    ) -> Sequence[UnimqError | None]:
+        outcomes = errors_of(call(link.session, letters, deadline))
+        self._channel.pool.discard_broken(link, outcomes)
+        return outcomes
+
     def _held_group(
-        self,
-        link: Link,
-        letters: Sequence[Letter[T]],
-        call: Callable[[Sequence[Delivery]], Sequence[UnimqError | None]],
+        self, link: Link, letters: Sequence[Letter[T]], call: _Call, deadline: float
     ) -> Sequence[UnimqError | None]:
         held = link.held
         outcomes: list[UnimqError | None] = [
@@ -270,40 +281,71 @@ class Settler(Generic[T]):
             for letter in letters
         ]
         ours = [position for position, refused in enumerate(outcomes) if refused is None]
-        if ours:
-            for position, outcome in zip(ours, call([letters[position]._raw for position in ours]), strict=True):
-                outcomes[position] = outcome
-                if outcome is None or isinstance(outcome, LeaseLost):
-                    held.pop(letters[position]._raw.token, None)
-                elif ends_session(outcome):
-                    self._channel.pool.discard(link, outcome)
+        if not ours:
+            return outcomes
+        results = errors_of(call(link.session, [letters[position] for position in ours], deadline))
+        for position, outcome in zip(ours, results, strict=True):
+            outcomes[position] = outcome
+            if outcome is None or isinstance(outcome, LeaseLost):
+                held.pop(letters[position]._raw.token, None)
+        self._channel.pool.discard_broken(link, results)
         return outcomes
 
-    def _requeue(self, letter: Letter[T], wait: float, *, counts: bool) -> None:
-        count = letter.delivery_count or 0
-        counted = count if counts else max(0, count - 1)
-        # What could not be decoded goes back byte for byte, so that a newer unimq can still read it.
-        verbatim = letter._invalid is not None
-        fields = {"delay": wait, "delivery_count": counted}
-        self._move(letter, self._channel, lambda: _copy(letter, self._channel, verbatim=verbatim, **fields))
+    def _return(
+        self,
+        letters: Sequence[Letter[T]],
+        wait: float,
+        told: Outcome | None,
+        *,
+        unseen: bool = False,
+        prepare: Callable[[Letter[T]], None] | None = None,
+    ) -> list[UnimqError | None]:
+        """Give letters back to their queue; `unseen` ones uncounted, and to where they were as far as possible."""
+        native = self._channel.capabilities.nack.level == "native"
+        if native or (unseen and _link_of(letters[0]).session.takes_back):
+            return self._many(
+                letters,
+                lambda session, ours, deadline: session.release(_raws(ours), wait, deadline, unseen=unseen),
+                told,
+                prepare,
+            )
 
-    def _move(self, letter: Letter[T], target: "Channel[Any]", make: Callable[[], Outgoing]) -> None:
-        """Send what `make` gives to `target`, then settle the claimed `letter`."""
-        try:
-            message = make()
-            if target.pool is not self._channel.pool:
+        def copy(letter: Letter[T]) -> Outgoing:
+            if prepare is not None:
+                prepare(letter)
+            count = letter.delivery_count or 0
+            # What could not be decoded goes back byte for byte, so that a newer unimq can still read it.
+            verbatim = letter._invalid is not None
+            counted = max(0, count - 1) if unseen else count
+            return copy_of(letter, self._channel, verbatim=verbatim, delay=wait, delivery_count=counted)
+
+        return self._move(letters, self._channel, copy, told)
+
+    def _move(
+        self,
+        letters: Sequence[Letter[T]],
+        target: "Channel[Any]",
+        make: Callable[[Letter[T]], Outgoing],
+        told: Outcome | None,
+    ) -> list[UnimqError | None]:
+        """Send what `make` gives for each letter to `target`, then settle the letter."""
+        made: dict[int, Outgoing] = {}
+        elsewhere = target.pool is not self._channel.pool
+
+        def prepare(letter: Letter[T]) -> None:
+            made[id(letter)] = message = make(letter)
+            if elsewhere:
                 target.sender.send_one(message, None, target.deadline())
-        except BaseException:
-            letter._claim.release()
-            raise
 
-        def move(session: Session, deadline: float) -> None:
-            session.move(letter._raw, target.name, message, deadline)
+        def move(session: Session, ours: Sequence[Letter[T]], deadline: float) -> Sequence[object]:
+            return session.move(target.name, [(letter._raw, made[id(letter)]) for letter in ours], deadline)
 
-        def ack(session: Session, deadline: float) -> None:
-            _check(session.ack([letter._raw], deadline))
+        return self._many(letters, _ack if elsewhere else move, told, prepare)
 
-        self._settle(letter, move if target.pool is self._channel.pool else ack)
+    def _check_pool(self) -> None:
+        """Refuse to settle, even where nothing is to be done, for a client that was closed."""
+        if self._channel.pool.closed:
+            raise self._channel.closed_error()
 
     def _nack_delay(self, delay: float | timedelta) -> float:
         channel = self._channel
@@ -323,48 +365,6 @@ class Settler(Generic[T]):
             self._channel.hooks.settle(letter, outcome)
 
 
-def _copy(letter: Letter[Any], target: "Channel[Any]", *, verbatim: bool = False, **changes: Any) -> Outgoing:
-    """The message as it was sent, for `target`; `verbatim` sends its bytes without an envelope around them."""
-    delivery = letter._delivery
-    fields: dict[str, Any] = {
-        "headers": delivery.headers,
-        "id": delivery.id,
-        "priority": Outgoing(b"").priority if delivery.priority is None else delivery.priority,
-        "expires_at": delivery.expires_at,
-        "enqueued_at": delivery.enqueued_at,
-        **changes,
-    }
-    if target.capabilities.lease_by == "put":
-        fields["lease"] = target.settings.lease
-    message = Outgoing(delivery.body, **fields)
-    if not verbatim:
-        return target.sender.encode(message)
-    if target.capabilities.headers.level == "native":
-        return message
-    return msgspec.structs.replace(message, headers=None)
-
-
-def _as_dead(letter: Letter[Any], target: "Channel[Any]", reason: str, deliveries: int | None) -> Outgoing:
-    """The message for the dead-letter queue, with as much of its story as fits into the backend's body limit."""
-    own = {k: v for k, v in letter.headers.items() if not k.startswith(reserved.DEAD_PREFIX)}
-    origin = {reserved.DEAD_ORIGIN: letter.queue}
-    if letter._invalid is not None or _is_plain(letter):
-        origin[reserved.DEAD_VERBATIM] = "yes"
-    story = {reserved.DEAD_REASON: reserved.reason_text(reason), reserved.DEAD_AT: f"{time.time():.6f}"}
-    if deliveries is not None:
-        story[reserved.DEAD_DELIVERIES] = str(deliveries)
-    brief = {reserved.DEAD_REASON: reserved.reason_text(reason)[:_SHORT_REASON]}
-    for headers in ({**own, **origin, **story}, {**own, **origin, **story, **brief}, {**own, **origin}):
-        with contextlib.suppress(TooLarge):
-            return _copy(letter, target, headers=headers, expires_at=None, delivery_count=0)
-    return _copy(letter, target, verbatim=True, headers=None, expires_at=None)
-
-
-def _is_plain(letter: Letter[Any]) -> bool:
-    """Whether it came as nothing but its body, as a foreign program sends it; it goes back so."""
-    return not letter._raw.headers and letter._raw.body == letter._delivery.body
-
-
 def _link_of(letter: Letter[Any]) -> Link:
     if letter._link is None:
         msg = f"message {letter.id!r} of queue {letter.queue!r} was only peeked at: get it to settle it"
@@ -376,23 +376,20 @@ def _lost(letter: Letter[Any], why: str) -> LeaseLost:
     return LeaseLost(f"message {letter.id!r} of queue {letter.queue!r} is no longer yours to settle: {why}")
 
 
-def _check(outcomes: Sequence[UnimqError | None]) -> None:
-    """Raise the one outcome, if it is an error."""
-    if outcomes[0] is not None:
-        raise outcomes[0]
+def _settled_by(letter: Letter[Any]) -> object:
+    """What must be asked to settle it: its session, or any of its host."""
+    link = _link_of(letter)
+    return link.host if link.anywhere else link
 
 
-def _outcome(call: Callable[..., object], *arguments: object) -> UnimqError | None:
-    try:
-        call(*arguments)
-    except UnimqError as error:
-        return error
-    return None
+def _raws(letters: Sequence[Letter[Any]]) -> list[Delivery]:
+    return [letter._raw for letter in letters]
 
 
-def raise_failures(what: str, outcomes: Sequence[UnimqError | None]) -> None:
-    """Raise a `BatchError` when any member failed."""
-    failed = [outcome for outcome in outcomes if outcome is not None]
-    if failed:
-        msg = f"{what}: {len(failed)} of {len(outcomes)} failed, the first with: {failed[0]}"
-        raise BatchError(msg, outcomes)
+def _ack(session: Session, letters: Sequence[Letter[Any]], deadline: float) -> Sequence[object]:
+    return session.ack(_raws(letters), deadline)
+
+
+def _ended(letter: Letter[Any]) -> None:
+    """Note why it is settled: by unimq itself."""
+    letter._lost = True

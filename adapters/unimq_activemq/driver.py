@@ -1,12 +1,13 @@
 """The driver of `activemq:`: what it can do, and connections to a broker."""
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from unimq import options, tls
+from unimq import tls
 from unimq.capabilities import Capabilities, Limits, absent, layered, native
 from unimq.errors import InvalidURL
-from unimq.options import Option
+from unimq.options import Option, read
 from unimq.url import URL
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class ActiveMQDriver:
     contract = 1
     library = "stomp"
     install = 'pip install "unimq[activemq]"'
+    port = 61613
     path_is_queue = True
     options = (
         Option("persistent", "bool", default=True, doc="Whether the broker writes messages to its disk."),
@@ -66,18 +68,19 @@ class ActiveMQDriver:
             msg = f"{url}: activemq has no transport {url.transport!r}: write activemq:// or activemq+ssl://"
             raise InvalidURL(msg)
         tls.check(url, tls=url.transport == "ssl")
-        if options.read(url, self.options)["prioritized"]:
+        if read(url, self.options)["prioritized"]:
             return replace(_CAPABILITIES, priority=native(), priority_levels=10)
         return _CAPABILITIES
 
-    def open(self, url: URL, deadline: float) -> "ActiveMQSession":
+    def open(
+        self, url: URL, deadline: float, *, options: Mapping[str, Any], known: Capabilities | None = None
+    ) -> "ActiveMQSession":
         """A connection, logged in."""
         from unimq_activemq.connecting import connect  # noqa: PLC0415 - imports stomp.py, which only a connection needs
         from unimq_activemq.session import ActiveMQSession  # noqa: PLC0415 - as above
 
-        own = options.read(url, self.options)
-        wire, server = connect(url, own, deadline)
-        session = ActiveMQSession(wire, self.capabilities(url), server, str(url), persistent=own["persistent"])
+        wire, server = connect(url, options, deadline)
+        session = ActiveMQSession(wire, self.capabilities(url), server, str(url), persistent=options["persistent"])
         try:
             session.prove(deadline)
         except BaseException:

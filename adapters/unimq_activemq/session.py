@@ -7,7 +7,7 @@ subscription's credit, and the broker would send the next message to a consumer 
 from collections.abc import Sequence
 
 from unimq.capabilities import Capabilities
-from unimq.driver import Delivery, Outgoing, Settling, Stats
+from unimq.driver import BaseSession, Delivery, Outgoing, Settling, Stats
 from unimq.errors import ConnectionLost, LeaseLost, Timeout, TooLarge, UnimqError
 from unimq_activemq.admin import Admin
 from unimq_activemq.frames import encode
@@ -21,10 +21,11 @@ from unimq_activemq.wire import Wire
 __all__ = ["ActiveMQSession"]
 
 
-class ActiveMQSession:
+class ActiveMQSession(BaseSession):
     """A session of the driver contract."""
 
     settling: Settling = "duplex"
+    takes_back = True
 
     def __init__(self, wire: Wire, capabilities: Capabilities, server: str, where: str, *, persistent: bool) -> None:
         self.capabilities = capabilities
@@ -147,14 +148,7 @@ class ActiveMQSession:
         self._taker.give_back(mine, deadline)
         return outcomes
 
-    def move(self, delivery: Delivery, queue: str, message: Outgoing, deadline: float) -> str | None:
-        """One of many."""
-        (outcome,) = self._move(queue, [(delivery, message)], deadline)
-        if isinstance(outcome, UnimqError):
-            raise outcome
-        return outcome
-
-    def _move(
+    def move(
         self, queue: str, pairs: Sequence[tuple[Delivery, Outgoing]], deadline: float
     ) -> Sequence[str | UnimqError | None]:
         """Send each message and acknowledge its delivery, in a transaction for each."""
@@ -168,10 +162,6 @@ class ActiveMQSession:
                 outcomes[position] = moved.name if refused is None else refusal(self._where, refused)
         return outcomes
 
-    def extend(self, delivery: Delivery, seconds: float, deadline: float) -> float:
-        """Not called: the lease lasts as long as the connection, and unimq keeps its own."""
-        raise NotImplementedError
-
     def interrupt(self) -> None:
         """End a receive."""
         self._taker.interrupt()
@@ -182,10 +172,6 @@ class ActiveMQSession:
         """What a browser shows, without what is in hand here."""
         return [delivery_of(queue, frame, None) for frame in self._admin.browse(queue, limit, deadline)]
 
-    def cancel(self, queue: str, message_id: str, deadline: float) -> bool:
-        """Not called: STOMP cannot remove a message that nobody holds."""
-        raise NotImplementedError
-
     def stats(self, queue: str, deadline: float) -> Stats:
         """By the statistics plugin and the scheduler."""
         return self._admin.stats(queue, deadline)
@@ -193,10 +179,6 @@ class ActiveMQSession:
     def purge(self, queue: str, deadline: float) -> int:
         """Take and acknowledge all; remove what is delayed."""
         return self._admin.purge(queue, deadline)
-
-    def delete(self, queue: str, deadline: float) -> None:
-        """Not called: STOMP cannot remove a queue."""
-        raise NotImplementedError
 
     def queues(self, deadline: float) -> Sequence[str]:
         """Those that hold messages."""

@@ -1,8 +1,9 @@
 """The driver of `beanstalkd://`: what it can do, and connections to the server."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from unimq.capabilities import Capabilities, Limits, absent, layered, native
 from unimq.errors import ConnectError, InvalidURL, Timeout
@@ -29,7 +30,7 @@ _CAPABILITIES: Final = Capabilities(
     delivery_count=native(),
     dead_letters=layered(),
     cancel=absent("the server knows a message by a number of its own"),
-    peek=absent("the protocol shows one message only"),
+    peek=native("the next message"),
     stats=native("the age of the oldest is not told"),
     purge=native(),
     delete=native("what other connections hold cannot be removed, and is told"),
@@ -46,12 +47,14 @@ _CAPABILITIES: Final = Capabilities(
     crash_counted=True,
     priority_levels=10,
     delay_step=1.0,
+    lease_step=1.0,
     keeps=frozenset({"priority"}),
     limits=Limits(
         body=_LARGEST,
         name=200,
         name_characters=r"(?!\A-)[A-Za-z0-9_.+/;$()-]",
         delay=2.0**32 - 1,
+        peek=1,
     ),
 )
 
@@ -63,6 +66,7 @@ class BeanstalkdDriver:
     contract = 1
     library = "greenstalk"
     install = 'pip install "unimq[beanstalkd]"'
+    port = 11300
     path_is_queue = True
     options = ()
 
@@ -76,30 +80,39 @@ class BeanstalkdDriver:
             raise InvalidURL(msg)
         return _CAPABILITIES
 
-    def open(self, url: URL, deadline: float) -> "BeanstalkdSession":
-        """Connect, and ask the server for its limit of a body."""
+    def open(
+        self, url: URL, deadline: float, *, options: Mapping[str, Any], known: Capabilities | None = None
+    ) -> "BeanstalkdSession":
+        """Connect, and ask the server for its limit of a body and its log."""
         from unimq_beanstalkd.session import BeanstalkdSession  # noqa: PLC0415 - it imports the client library
         from unimq_beanstalkd.wire import connect  # noqa: PLC0415
 
-        capabilities = self.capabilities(url)
         wire = connect(url, deadline)
         try:
-            told = wire.table(b"stats", max(deadline, time.monotonic() + 0.1))
+            proved = known or _proved(
+                self.capabilities(url), wire.table(b"stats", max(deadline, time.monotonic() + 0.1))
+            )
             wire.used()
-            limit = int((told or {})["max-job-size"])
         except Timeout as error:
             wire.close()
             msg = f"{url}: connected, and nothing answers in time"
             raise ConnectError(msg) from error
         except (KeyError, ValueError) as error:
             wire.close()
-            msg = f"{url}: it does not tell its max-job-size: is this a beanstalkd?"
+            msg = f"{url}: it does not tell its max-job-size and its log: is this a beanstalkd?"
             raise ConnectError(msg) from error
         except BaseException:
             wire.close()
             raise
-        limits = replace(capabilities.limits, body=min(limit, _LARGEST))
-        return BeanstalkdSession(wire, replace(capabilities, limits=limits), lambda until: connect(url, until))
+        return BeanstalkdSession(wire, proved, lambda until: connect(url, until))
+
+
+def _proved(declared: Capabilities, told: dict[str, str] | None) -> Capabilities:
+    """What the server says of its limit for bodies, and whether it keeps a log. Raises `KeyError` or `ValueError`."""
+    stats = told or {}
+    limits = replace(declared.limits, body=min(int(stats["max-job-size"]), _LARGEST))
+    logs = int(stats["binlog-current-index"]) > 0
+    return replace(declared, limits=limits, survives_server_restart="yes" if logs else "no")
 
 
 driver = BeanstalkdDriver()

@@ -9,7 +9,7 @@ import greenstalk
 import msgspec
 
 from unimq.capabilities import Capabilities
-from unimq.driver import Delivery, Outgoing, Stats
+from unimq.driver import GRACE, POLL_GRACE, BaseSession, Delivery, Outgoing, Stats
 from unimq.errors import ConnectionLost, LeaseLost, ProtocolError, ServerError, Timeout, UnimqError
 from unimq_beanstalkd.messages import WINDOW, Outcome, inserted, portable_priority, put_command, unknown, windows
 from unimq_beanstalkd.waiting import Waiting
@@ -17,18 +17,14 @@ from unimq_beanstalkd.wire import Wire
 
 __all__ = ["BeanstalkdSession"]
 
-_GRACE: Final = 0.1
-"""Seconds beyond a deadline in which the answer to what was asked before may still come."""
-_POLL_GRACE: Final = 1.0
-"""The same for a receive, which asks even when its deadline is over."""
-
 _NOTHING: Final = Stats(ready=0, delayed=0, leased=0)
 
 
-class BeanstalkdSession:
+class BeanstalkdSession(BaseSession):
     """One connection. Messages are settled where they were received; a wait for some can only be broken off."""
 
     settling: Literal["same-session"] = "same-session"
+    beat_every = 10.0
 
     def __init__(self, wire: Wire, capabilities: Capabilities, connect: Callable[[float], Wire]) -> None:
         self.capabilities = capabilities
@@ -53,9 +49,9 @@ class BeanstalkdSession:
             try:
                 wire.write(use + b"".join(map(put_command, window)), deadline)
                 if use:
-                    self._must(wire.reply(b"USING", deadline + _GRACE))
+                    self._must(wire.reply(b"USING", deadline + GRACE))
                 for _ in window:  # not in one go: what was answered before a failure counts
-                    outcomes.append(inserted(wire.reply(b"INSERTED", deadline + _GRACE)))  # noqa: PERF401
+                    outcomes.append(inserted(wire.reply(b"INSERTED", deadline + GRACE)))  # noqa: PERF401
             except (ConnectionLost, Timeout, ProtocolError) as error:
                 if not outcomes and not error.in_doubt:
                     raise
@@ -65,7 +61,9 @@ class BeanstalkdSession:
 
     # Gets
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         """Reserve what is there, else wait for the first."""
         wire = self._ready(deadline)
         jobs = self._favoured(wire, queues, limit) if len(queues) > 1 else []
@@ -78,6 +76,12 @@ class BeanstalkdSession:
     def interrupt(self) -> None:
         """Wake a receive; where the server waits for it, only breaking the connection does."""
         self._waiting.end()
+
+    def beat(self, deadline: float) -> None:
+        """Say something: the server ends leases of a silent connection only then (it forgets about half of them)."""
+        if not self._waiting.broke_off:
+            self._must(self._ready(deadline).ask(b"list-tube-used", b"USING", deadline + GRACE))
+            self._wire.used()
 
     def _favoured(self, wire: Wire, queues: Sequence[str], limit: int) -> list[tuple[int, bytes]]:
         """Poll one of several queues, each in its turn: by itself the server takes the oldest of all."""
@@ -111,14 +115,14 @@ class BeanstalkdSession:
         count = min(limit, WINDOW)
         commands, watches = self._watch(queues)
         rest = b"reserve-with-timeout 0\r\n" * (count - 1)
-        wire.write(commands + b"reserve-with-timeout %d\r\n" % seconds + rest, until + _POLL_GRACE)
+        wire.write(commands + b"reserve-with-timeout %d\r\n" % seconds + rest, until + POLL_GRACE)
         for _ in range(watches):
-            self._must(wire.reply(b"WATCHING", until + _POLL_GRACE))
+            self._must(wire.reply(b"WATCHING", until + POLL_GRACE))
         jobs: list[tuple[int, bytes]] = []
         for _ in range(count):
-            words = wire.reply(b"RESERVED", until + _POLL_GRACE)
+            words = wire.reply(b"RESERVED", until + POLL_GRACE)
             if not isinstance(words, UnimqError):
-                jobs.append((wire.numbers(words)[0], wire.body(words, until + _POLL_GRACE)))
+                jobs.append((wire.numbers(words)[0], wire.body(words, until + POLL_GRACE)))
         return jobs
 
     def _described(self, wire: Wire, jobs: list[tuple[int, bytes]]) -> list[Delivery]:
@@ -126,14 +130,14 @@ class BeanstalkdSession:
         if not jobs:
             return []
         now = time.monotonic()
-        wire.write(b"".join(b"stats-job %d\r\n" % number for number, _ in jobs), now + _POLL_GRACE)
+        wire.write(b"".join(b"stats-job %d\r\n" % number for number, _ in jobs), now + POLL_GRACE)
         found: list[Delivery] = []
         for number, body in jobs:
-            words = wire.reply(b"OK", now + _POLL_GRACE)
+            words = wire.reply(b"OK", now + POLL_GRACE)
             if isinstance(words, UnimqError):
                 continue  # its lease is over already, and somebody has removed it
             told = dict(
-                line.split(b": ", 1) for line in wire.body(words, now + _POLL_GRACE).split(b"\n") if b": " in line
+                line.split(b": ", 1) for line in wire.body(words, now + POLL_GRACE).split(b"\n") if b": " in line
             )
             found.append(self._delivery(number, body, told, now))
         self._hold(found)
@@ -158,7 +162,7 @@ class BeanstalkdSession:
         return Delivery(
             queue,
             body,
-            (number, priority),
+            (number, priority, lease),
             id=str(number),
             priority=portable_priority(priority),
             delivery_count=count,
@@ -173,36 +177,38 @@ class BeanstalkdSession:
         """Delete them."""
         return self._settle(deliveries, lambda token: b"delete %d\r\n" % token[0], b"DELETED", deadline)
 
-    def release(self, deliveries: Sequence[Delivery], delay: float, deadline: float) -> Sequence[UnimqError | None]:
-        """Release them, with the priority that they had."""
+    def release(
+        self, deliveries: Sequence[Delivery], delay: float, deadline: float, *, unseen: bool = False
+    ) -> Sequence[UnimqError | None]:
+        """Release them, with the priority that they had; the server counts all of them."""
         wait = math.ceil(delay)
-        return self._settle(deliveries, lambda t: b"release %d %d %d\r\n" % (*t, wait), b"RELEASED", deadline)
+        return self._settle(
+            deliveries, lambda token: b"release %d %d %d\r\n" % (*token[:2], wait), b"RELEASED", deadline
+        )
 
-    def extend(self, delivery: Delivery, seconds: float, deadline: float) -> float:
-        """Touch it: the lease of the put begins again."""
+    def extend(self, deliveries: Sequence[Delivery], seconds: float, deadline: float) -> Sequence[float | UnimqError]:
+        """Touch them: the lease of each put begins again."""
         before = time.monotonic()
-        (outcome,) = self._settle([delivery], lambda token: b"touch %d\r\n" % token[0], b"TOUCHED", deadline, keep=True)
-        if outcome is not None:
-            raise outcome
-        table = self._wire.table(b"stats-job %d" % delivery.token[0], deadline + _GRACE)
-        self._wire.used()
-        if table is None:
-            raise self._lease_lost()
-        granted = float(table["ttr"])
-        self._held[delivery.token[0]] = _until(delivery, before + granted)
-        return granted
+        touched = self._settle(deliveries, lambda token: b"touch %d\r\n" % token[0], b"TOUCHED", deadline, keep=True)
+        outcomes: list[float | UnimqError] = []
+        for delivery, refused in zip(deliveries, touched, strict=True):
+            number, _, lease = delivery.token
+            if refused is None:
+                self._held[number] = msgspec.structs.replace(delivery, lease_until=before + lease)
+            outcomes.append(float(lease) if refused is None else refused)
+        return outcomes
 
-    def move(self, delivery: Delivery, queue: str, message: Outgoing, deadline: float) -> str | None:
-        """Put the message, then delete the delivery: not pipelined, or a refused put would lose it."""
-        if not self._holds(delivery):
-            raise self._lease_lost()
-        (outcome,) = self.send(queue, [message], deadline)
-        if isinstance(outcome, UnimqError):
-            raise outcome
-        (refusal,) = self.ack([delivery], deadline)
-        if refusal is not None:
-            raise refusal
-        return outcome
+    def move(self, queue: str, pairs: Sequence[tuple[Delivery, Outgoing]], deadline: float) -> Sequence[Outcome]:
+        """Put the messages, then delete the deliveries of those that were stored."""
+        held = [self._holds(delivery) for delivery, _ in pairs]
+        sent = iter(
+            self.send(queue, [message for ours, (_, message) in zip(held, pairs, strict=True) if ours], deadline)
+        )
+        outcomes: list[Outcome] = [next(sent) if ours else self._lease_lost() for ours in held]
+        stored = [position for position, outcome in enumerate(outcomes) if not isinstance(outcome, UnimqError)]
+        for position, refused in zip(stored, self.ack([pairs[p][0] for p in stored], deadline), strict=True):
+            outcomes[position] = refused or outcomes[position]
+        return outcomes
 
     def _settle(
         self,
@@ -224,7 +230,7 @@ class BeanstalkdSession:
             window = ours[start : start + WINDOW]
             wire.write(b"".join(command(deliveries[position].token) for position in window), deadline)
             for position in window:
-                reply = wire.reply(expected, deadline + _GRACE)
+                reply = wire.reply(expected, deadline + GRACE)
                 if not keep:
                     self._held.pop(deliveries[position].token[0], None)
                 if isinstance(reply, UnimqError):
@@ -241,9 +247,38 @@ class BeanstalkdSession:
 
     # Looking after queues
 
+    def peek(self, queue: str, limit: int, deadline: float) -> Sequence[Delivery]:
+        """Show the next message: the protocol shows no more."""
+        wire = self._ready(deadline)
+        use = self._use(queue)
+        wire.write(use + b"peek-ready\r\n", deadline)
+        if use:
+            self._must(wire.reply(b"USING", deadline + GRACE))
+        words = wire.reply(b"FOUND", deadline + GRACE)
+        if isinstance(words, UnimqError):
+            wire.used()
+            return []
+        number, body = wire.numbers(words)[0], wire.body(words, deadline + GRACE)
+        told = wire.table(b"stats-job %d" % number, deadline + GRACE)
+        wire.used()
+        if told is None:
+            return []  # somebody has it by now
+        count = int(told["reserves"])
+        return [
+            Delivery(
+                queue,
+                body,
+                id=str(number),
+                priority=portable_priority(int(told["pri"])),
+                delivery_count=count,
+                redelivered=count > 0,
+                native=greenstalk.Job(number, body),
+            )
+        ]
+
     def stats(self, queue: str, deadline: float) -> Stats:
         """By state; a tube that is not there is empty."""
-        told = self._ready(deadline).table(b"stats-tube " + queue.encode(), deadline + _GRACE)
+        told = self._ready(deadline).table(b"stats-tube " + queue.encode(), deadline + GRACE)
         self._wire.used()
         if told is None:
             return _NOTHING
@@ -253,23 +288,23 @@ class BeanstalkdSession:
     def purge(self, queue: str, deadline: float) -> int:
         """Delete what is ready, delayed or buried, at most what was so at the start."""
         wire = self._ready(deadline)
-        told = wire.table(b"stats-tube " + queue.encode(), deadline + _GRACE)
+        told = wire.table(b"stats-tube " + queue.encode(), deadline + GRACE)
         wire.used()
         if told is None:
             return 0
         wire.write(use := self._use(queue), deadline)
         if use:
-            self._must(wire.reply(b"USING", deadline + _GRACE))
+            self._must(wire.reply(b"USING", deadline + GRACE))
         counts = {state: int(told[f"current-jobs-{state}"]) for state in ("ready", "delayed", "buried")}
         return sum(self._purge(wire, state, count, deadline) for state, count in counts.items())
 
     def _purge(self, wire: Wire, state: str, count: int, deadline: float) -> int:
         for removed in range(count):
-            words = wire.ask(b"peek-" + state.encode(), b"FOUND", deadline + _GRACE)
+            words = wire.ask(b"peek-" + state.encode(), b"FOUND", deadline + GRACE)
             if isinstance(words, UnimqError):
                 return removed
-            wire.body(words, deadline + _GRACE)
-            wire.ask(b"delete %d" % wire.numbers(words)[0], b"DELETED", deadline + _GRACE)
+            wire.body(words, deadline + GRACE)
+            wire.ask(b"delete %d" % wire.numbers(words)[0], b"DELETED", deadline + GRACE)
             wire.used()
         return count
 
@@ -290,17 +325,17 @@ class BeanstalkdSession:
         commands, watches = self._watch(["default"])
         wire.write(use := self._use("default"), deadline)
         if use:
-            self._must(wire.reply(b"USING", deadline + _GRACE))
+            self._must(wire.reply(b"USING", deadline + GRACE))
         wire.write(commands, deadline)
         for _ in range(watches):
-            self._must(wire.reply(b"WATCHING", deadline + _GRACE))
+            self._must(wire.reply(b"WATCHING", deadline + GRACE))
         wire.used()
 
     def queues(self, deadline: float) -> Sequence[str]:
         """The tubes, but for the one that is always there and empty."""
         wire = self._ready(deadline)
-        words = self._must(wire.ask(b"list-tubes", b"OK", deadline + _GRACE))
-        lines = wire.body(words, deadline + _GRACE).decode("ascii").splitlines()[1:]
+        words = self._must(wire.ask(b"list-tubes", b"OK", deadline + GRACE))
+        lines = wire.body(words, deadline + GRACE).decode("ascii").splitlines()[1:]
         wire.used()
         names = {line.removeprefix("- ").strip('"') for line in lines}
         if self.stats("default", deadline) == _NOTHING:
@@ -309,9 +344,13 @@ class BeanstalkdSession:
 
     def ping(self, deadline: float) -> str:
         """The version that the server tells."""
-        told = self._ready(deadline).table(b"stats", deadline + _GRACE) or {}
+        told = self._ready(deadline).table(b"stats", deadline + GRACE) or {}
         self._wire.used()
         return f"beanstalkd {told.get('version', '').strip(chr(34))}".strip()
+
+    def abandon(self) -> None:
+        """Close the child's copy of the socket."""
+        self._wire.abandon()
 
     def close(self) -> None:
         """End the connection; what it held is delivered again."""
@@ -324,7 +363,7 @@ class BeanstalkdSession:
         """The connection, made again where a wait was broken off, and looked at where it rested."""
         if self._waiting.broke_off:
             self._wire.close()
-            self._wire = self._connect(max(deadline, time.monotonic() + _POLL_GRACE))
+            self._wire = self._connect(max(deadline, time.monotonic() + POLL_GRACE))
             self._using, self._watching = "default", {"default"}
             self._held.clear()
             self._waiting = Waiting()
@@ -357,7 +396,3 @@ class BeanstalkdSession:
 
 def _is_gone(reply: UnimqError) -> bool:
     return isinstance(reply.__cause__, greenstalk.NotFoundError)
-
-
-def _until(delivery: Delivery, lease_until: float) -> Delivery:
-    return msgspec.structs.replace(delivery, lease_until=lease_until)

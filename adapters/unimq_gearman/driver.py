@@ -1,7 +1,8 @@
 """The driver of `gearman://`: what it can do, and connections to a gearmand."""
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from unimq import options, tls
 from unimq.capabilities import Capabilities, Limits, absent, layered, native, opt_in
@@ -81,16 +82,16 @@ class GearmanDriver:
             made = replace(made, nack_delay=layered("as delay"), purge=late)
         return made
 
-    def open(self, url: URL, deadline: float) -> "GearmanSession":
+    def open(
+        self, url: URL, deadline: float, *, options: Mapping[str, Any], known: Capabilities | None = None
+    ) -> "GearmanSession":
         """Connect, and ask the server for its version."""
         from unimq_gearman.connecting import connect  # noqa: PLC0415 - it imports the client library
         from unimq_gearman.session import GearmanSession  # noqa: PLC0415 - as above
 
-        own = options.read(url, self.options)
-        emulated = options.read(url, options.CORE)["emulate"]
-        capabilities = self.capabilities(url).emulating(emulated)
+        capabilities = self.capabilities(url).emulating(options["emulate"])
         return GearmanSession(
-            lambda alarm, number, until: connect(url, own, alarm, number, until), capabilities, deadline
+            lambda alarm, number, until: connect(url, options, alarm, number, until), capabilities, deadline
         )
 
 

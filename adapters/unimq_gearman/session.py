@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from unimq.capabilities import Capabilities
-from unimq.driver import Delivery, Outgoing, Settling, Stats
+from unimq.driver import BaseSession, Delivery, Outgoing, Settling, Stats
 from unimq.errors import ConnectionLost, LeaseLost, ProtocolError, Timeout, UnimqError
 from unimq_gearman import admin, packets
 from unimq_gearman.calls import Answers, Call, Fences, refusal
@@ -25,7 +25,7 @@ _BROKEN: Final = (ConnectionLost, Timeout, ProtocolError)
 _FENCE: Final = packet(packets.ECHO_REQ, b"")
 
 
-class GearmanSession:
+class GearmanSession(BaseSession):
     """A connection for puts, settlements and the first queue, and one more for each queue that is held in hand."""
 
     settling: Settling = "duplex"
@@ -82,7 +82,9 @@ class GearmanSession:
         label = self._main.label
         return [refusal(label, answer) or unique for answer, unique in zip(call.results, uniques, strict=True)]
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         """Take jobs; the lease ends with the connection, and before that unimq ends it."""
         return self._taker.receive(queues, limit, deadline)
 
@@ -117,11 +119,21 @@ class GearmanSession:
         wire.held.difference_update(handles)
         return [*(refusal(wire.label, answer) for answer in call.results), *outcomes]
 
-    def release(self, deliveries: Sequence[Delivery], delay: float, deadline: float) -> Sequence[UnimqError | None]:
-        """Never called: the protocol has no way to give a job back but to end the connection."""
-        raise NotImplementedError
+    def move(
+        self, queue: str, pairs: Sequence[tuple[Delivery, Outgoing]], deadline: float
+    ) -> Sequence[str | UnimqError | None]:
+        """One after the other; what is lost on the way ends the rest."""
+        outcomes: list[str | UnimqError | None] = []
+        for delivery, message in pairs:
+            try:
+                outcomes.append(self._move(delivery, queue, message, deadline))
+            except UnimqError as error:
+                if not outcomes and error.ends_session:
+                    raise
+                outcomes.append(error)
+        return outcomes
 
-    def move(self, delivery: Delivery, queue: str, message: Outgoing, deadline: float) -> str | None:
+    def _move(self, delivery: Delivery, queue: str, message: Outgoing, deadline: float) -> str | None:
         """Submit `message`, wait until it is stored, then fail the job: a client that waits for it is told so.
 
         In one write, a submit that is refused would be told after the job is gone.
@@ -135,12 +147,17 @@ class GearmanSession:
             raise outcome
         return stored
 
-    def extend(self, delivery: Delivery, seconds: float, deadline: float) -> float:
+    def extend(self, deliveries: Sequence[Delivery], seconds: float, deadline: float) -> Sequence[float | UnimqError]:
         """No clock of the server ends a lease."""
-        if delivery.token[1] not in self._taker.wires[delivery.token[0]].held:
-            msg = f"{self._main.label}: message {delivery.id!r} of queue {delivery.queue!r} is not held any more"
-            raise LeaseLost(msg)
-        return seconds
+        return [seconds if self._holds(delivery) else self._lost(delivery) for delivery in deliveries]
+
+    def _holds(self, delivery: Delivery) -> bool:
+        return delivery.token[1] in self._taker.wires[delivery.token[0]].held
+
+    def _lost(self, delivery: Delivery) -> LeaseLost:
+        return LeaseLost(
+            f"{self._main.label}: message {delivery.id!r} of queue {delivery.queue!r} is not held any more"
+        )
 
     # Looking after it
 

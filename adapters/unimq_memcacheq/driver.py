@@ -1,11 +1,11 @@
 """The driver of `memcacheq:`: what it can do, and connections to a server."""
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
-from unimq import options
 from unimq.capabilities import Capabilities, Limits, absent, layered, native, opt_in
 from unimq.errors import InvalidURL
-from unimq.options import Option
+from unimq.options import Option, read
 from unimq.url import URL
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ class MemcacheQDriver:
     contract = 1
     library = "pymemcache"
     install = 'pip install "unimq[memcacheq]"'
+    port = 22201
     path_is_queue = True
     options = (
         Option("record", "size", 1024, "The server's `-B`, which bounds a body.", minimum=256, maximum=65507),
@@ -40,7 +41,7 @@ class MemcacheQDriver:
         if url.user is not None or url.password is not None:
             msg = f"{url}: a MemcacheQ server knows no users: leave the login away, and protect its port"
             raise InvalidURL(msg)
-        record: int = options.read(url, self.options)["record"]
+        record: int = read(url, self.options)["record"]
         body = _body_limit(record)
         return Capabilities(
             ttl=layered("in the body; what has expired is removed by the get that would have had it"),
@@ -74,14 +75,17 @@ class MemcacheQDriver:
             ),
         )
 
-    def open(self, url: URL, deadline: float) -> "MemcacheQSession":
+    def open(
+        self, url: URL, deadline: float, *, options: Mapping[str, Any], known: Capabilities | None = None
+    ) -> "MemcacheQSession":
         """A connection on which the server has told its version."""
         from unimq_memcacheq.connection import Connection, connect, server_of  # noqa: PLC0415 - imports pymemcache
         from unimq_memcacheq.session import MemcacheQSession  # noqa: PLC0415 - as above
 
         capabilities = self.capabilities(url)
-        poll: float = options.read(url, self.options)["poll"]
-        return MemcacheQSession(Connection(connect(url, deadline), str(url)), capabilities, server_of(url), poll)
+        return MemcacheQSession(
+            Connection(connect(url, deadline), str(url)), capabilities, server_of(url), options["poll"]
+        )
 
 
 def _body_limit(record: int) -> int:

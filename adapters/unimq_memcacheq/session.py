@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from unimq.capabilities import Capabilities
-from unimq.driver import Delivery, Outgoing, Settling, Stats
+from unimq.driver import BaseSession, Delivery, Outgoing, Settling, Stats
 from unimq.errors import ConnectionLost, InvalidName, ProtocolError, ServerError, Timeout, TooLarge, UnimqError
 from unimq_memcacheq.connection import Connection
 from unimq_memcacheq.waiting import Watch, first_use, forget, ring, watch
@@ -28,10 +28,10 @@ _SERVER_FILES: Final = re.compile(r"queue\.list|log\.[0-9]+|__db.*|[^A-Za-z0-9_]
 """Names that are files of the server, or begin with what its files should not."""
 
 
-class MemcacheQSession:
+class MemcacheQSession(BaseSession):
     """A session of the driver contract."""
 
-    settling: Settling = "any-session"
+    settling: Settling = "nowhere"
 
     def __init__(
         self, connection: Connection, capabilities: Capabilities, server: tuple[str, int], poll: float
@@ -91,7 +91,9 @@ class MemcacheQSession:
         self._connection.broken = True
         return ProtocolError(f"{where}: the server answers a put with {reply[:80]!r}", in_doubt=True)
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         """Take what is there; while there is nothing, look now and then."""
         names = [(queue, _checked(queue)) for queue in queues]
         self._interrupted = False
@@ -133,30 +135,13 @@ class MemcacheQSession:
         """They left the server when they were delivered."""
         return [None] * len(deliveries)
 
-    def release(self, deliveries: Sequence[Delivery], delay: float, deadline: float) -> Sequence[UnimqError | None]:
-        """Not asked for: nack is layered."""
-        raise NotImplementedError
-
-    def move(self, delivery: Delivery, queue: str, message: Outgoing, deadline: float) -> str | None:
-        """Put it there; here it is gone."""
-        outcome = self.send(queue, [message], deadline)[0]
-        if isinstance(outcome, UnimqError):
-            raise outcome
-        return outcome
-
-    def extend(self, delivery: Delivery, seconds: float, deadline: float) -> float:
-        """Not asked for: there is no lease."""
-        raise NotImplementedError
+    def move(
+        self, queue: str, pairs: Sequence[tuple[Delivery, Outgoing]], deadline: float
+    ) -> Sequence[str | UnimqError | None]:
+        """Put them there; here they are gone."""
+        return self.send(queue, [message for _, message in pairs], deadline)
 
     # Looking after it
-
-    def peek(self, queue: str, limit: int, deadline: float) -> Sequence[Delivery]:
-        """Not asked for: the server cannot."""
-        raise NotImplementedError
-
-    def cancel(self, queue: str, message_id: str, deadline: float) -> bool:
-        """Not asked for: the server cannot."""
-        raise NotImplementedError
 
     def stats(self, queue: str, deadline: float) -> Stats:
         """The difference of the counters; `None` where the queue may be in the part of the list that was cut off."""

@@ -1,12 +1,13 @@
 """The driver of `memory://`: what it can do, and sessions on the brokers of this process."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
-from unimq import options, registry
+from unimq import registry
 from unimq.capabilities import Capabilities, Limits, absent, native
 from unimq.driver import Settling
 from unimq.errors import InvalidURL
-from unimq.options import Option
+from unimq.options import Option, read
 from unimq.url import URL
 from unimq_memory.behaviour import Behaviour
 from unimq_memory.broker import broker
@@ -57,6 +58,7 @@ class MemoryDriver:
     contract = 1
     library = None
     install = ""
+    port = None
     path_is_queue = True
     options = (
         Option("profile", "text", None, "Behave as the backend of that scheme declares itself, for unit tests."),
@@ -64,7 +66,7 @@ class MemoryDriver:
 
     def capabilities(self, url: URL) -> Capabilities:
         """Everything; with a profile what that backend declares for a URL without options."""
-        profile = options.read(url, self.options)["profile"]
+        profile = read(url, self.options)["profile"]
         if profile is None:
             return _OWN
         if profile == "memory":
@@ -72,18 +74,20 @@ class MemoryDriver:
             raise InvalidURL(msg)
         return registry.driver(profile).capabilities(URL(profile))
 
-    def open(self, url: URL, deadline: float) -> MemorySession:
+    def open(
+        self, url: URL, deadline: float, *, options: Mapping[str, Any], known: Capabilities | None = None
+    ) -> MemorySession:
         """A session on the broker that the host names."""
-        max_size = options.read(url, options.CORE)["max_size"]
         name = url.hosts[0].name if url.hosts else ""
         capabilities = self.capabilities(url)
-        behaviour = Behaviour.of(capabilities, self._settling(url))
-        return MemorySession(broker(name), capabilities, behaviour, max_size)
+        behaviour = Behaviour.of(capabilities, _settling(options))
+        return MemorySession(broker(name), capabilities, behaviour, options["max_size"])
 
-    def _settling(self, url: URL) -> Settling | None:
-        """Where the imitated driver lets deliveries be settled, if it says so; its capabilities do not."""
-        profile = options.read(url, self.options)["profile"]
-        return None if profile is None else getattr(registry.driver(profile), "settling", None)
+
+def _settling(options: Mapping[str, Any]) -> Settling | None:
+    """Where the imitated driver lets deliveries be settled, if it says so; its capabilities do not."""
+    profile = options["profile"]
+    return None if profile is None else getattr(registry.driver(profile), "settling", None)
 
 
 def _others() -> list[str]:

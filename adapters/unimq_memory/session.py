@@ -1,11 +1,12 @@
 """One client's view of a broker. Nothing here knows a backend: the rules come from its `Behaviour`."""
 
+import math
 import threading
 import time
 from collections.abc import Sequence
 
 from unimq.capabilities import Capabilities, CapabilityName
-from unimq.driver import Delivery, Outgoing, Settling, Stats
+from unimq.driver import BaseSession, Delivery, Outgoing, Settling, Stats
 from unimq.errors import ConnectionLost, Full, LeaseLost, UnimqError, Unsupported
 from unimq_memory.behaviour import Behaviour
 from unimq_memory.broker import Broker
@@ -14,7 +15,7 @@ from unimq_memory.store import Entry, Store
 __all__ = ["MemorySession"]
 
 
-class MemorySession:
+class MemorySession(BaseSession):
     """A session of the driver contract."""
 
     def __init__(self, broker: Broker, capabilities: Capabilities, behaviour: Behaviour, max_size: int | None) -> None:
@@ -63,7 +64,9 @@ class MemorySession:
         store.add(entry, broker.clock() + behaviour.wait(message.delay) if message.delay else None)
         return entry.id if behaviour.id else None
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         """Wait for the first, take what is there."""
         with self._broker.lock:
             self._check_open()
@@ -148,61 +151,86 @@ class MemorySession:
             self._check_open()
             return [self._remove(delivery) for delivery in deliveries]
 
-    def release(self, deliveries: Sequence[Delivery], delay: float, deadline: float) -> Sequence[UnimqError | None]:
+    def release(
+        self, deliveries: Sequence[Delivery], delay: float, deadline: float, *, unseen: bool = False
+    ) -> Sequence[UnimqError | None]:
         """Give them back."""
         self._needs("nack")
         if delay:
             self._needs("nack_delay")
         with self._broker.lock:
             self._check_open()
-            outcomes = [self._give_back(delivery, delay) for delivery in deliveries]
+            outcomes = [self._give_back(delivery, delay, unseen=unseen) for delivery in deliveries]
             self._broker.wake()
         return outcomes
 
-    def _give_back(self, delivery: Delivery, delay: float) -> LeaseLost | None:
+    def _give_back(self, delivery: Delivery, delay: float, *, unseen: bool) -> LeaseLost | None:
         found = self._held(delivery)
         if found is None:
             return _lost(delivery)
         store, entry = found
         behaviour, broker = self._behaviour, self._broker
-        if not behaviour.to_front:
-            entry.place = next(broker.numbers)
-        if behaviour.counts_nacks:
-            entry.count += 1
+        if unseen:
+            entry.count -= behaviour.counts_fetches
+        else:
+            entry.count += behaviour.counts_nacks
+            if not behaviour.to_front:
+                entry.place = next(broker.numbers)
         store.add(entry, broker.clock() + behaviour.wait(delay) if delay else None)
-        del store.held[delivery.token]
+        del store.held[entry.token]
         return None
 
-    def move(self, delivery: Delivery, queue: str, message: Outgoing, deadline: float) -> str | None:
-        """Store `message` and remove `delivery`, in one step; nothing is stored for a lease that is lost."""
+    def move(
+        self, queue: str, pairs: Sequence[tuple[Delivery, Outgoing]], deadline: float
+    ) -> Sequence[str | UnimqError | None]:
+        """Store the messages and remove the deliveries, in one step; nothing is stored for a lease that is lost."""
         with self._broker.lock:
             self._check_open()
-            if not self._behaviour.destructive and self._held(delivery) is None:
-                raise _lost(delivery)
-            store = self._broker.store(queue)
-            # `max_size` is for puts: what was in the system already is never refused.
-            moved = self._add(store, message)
+            outcomes = [self._move(queue, delivery, message) for delivery, message in pairs]
             self._broker.wake()
-            self._remove(delivery)
+        return outcomes
+
+    def _move(self, queue: str, delivery: Delivery, message: Outgoing) -> str | LeaseLost | None:
+        if not self._behaviour.destructive and self._held(delivery) is None:
+            return _lost(delivery)
+        # `max_size` is for puts: what was in the system already is never refused.
+        moved = self._add(self._broker.store(queue), message)
+        self._remove(delivery)
         return moved
 
-    def extend(self, delivery: Delivery, seconds: float, deadline: float) -> float:
-        """Prolong the lease, or shorten it."""
+    def extend(self, deliveries: Sequence[Delivery], seconds: float, deadline: float) -> Sequence[float | UnimqError]:
+        """Prolong the leases, or shorten them."""
         self._needs("extend")
         with self._broker.lock:
             self._check_open()
-            found = self._held(delivery)
-            if found is None:
-                raise _lost(delivery)
-            store, entry = found
-            granted = (entry.message.lease or seconds) if self._behaviour.lease_by == "put" else seconds
-            if entry.until is not None:
-                until = self._broker.clock() + granted
-                shortened, entry.until = until < entry.until, until
-                if shortened:  # a longer lease is found out when the old one would have ended
-                    store.watch(entry.token, until)
-                    self._broker.wake()
-            return granted
+            return [self._extend(delivery, seconds) for delivery in deliveries]
+
+    def _extend(self, delivery: Delivery, seconds: float) -> float | LeaseLost:
+        found = self._held(delivery)
+        if found is None:
+            return _lost(delivery)
+        store, entry = found
+        granted = (entry.message.lease or seconds) if self._behaviour.lease_by == "put" else seconds
+        if entry.until is not None:
+            until = self._broker.clock() + granted
+            shortened, entry.until = until < entry.until, until
+            if shortened:  # a longer lease is found out when the old one would have ended
+                store.watch(entry.token, until)
+                self._broker.wake()
+        return granted
+
+    def next_ready(self, queues: Sequence[str], deadline: float) -> float:
+        """When a delay or a lease ends, or at once."""
+        broker = self._broker
+        with broker.lock:
+            self._check_open()
+            stores = [store for name in queues if (store := broker.stores.get(name)) is not None]
+            for store in stores:
+                self._advance(store, broker.clock())
+            if any(store.next_ready(broker.wall()) is not None for store in stores):
+                return time.monotonic()
+            dues = [due for store in stores if (due := store.next_due()) is not None]
+            return time.monotonic() + min(dues, default=math.inf) - broker.clock()
 
     def _held(self, delivery: Delivery) -> tuple[Store, Entry] | None:
         """Where it is, if it is still ours to settle."""
@@ -218,7 +246,7 @@ class MemorySession:
     def _remove(self, delivery: Delivery) -> LeaseLost | None:
         found = self._held(delivery)
         if found is not None:
-            del found[0].held[delivery.token]
+            del found[0].held[found[1].token]
         return None if found is not None or self._behaviour.destructive else _lost(delivery)
 
     # Looking after it

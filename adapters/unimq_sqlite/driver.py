@@ -1,8 +1,8 @@
 """The driver of `sqlite:///`: what it can do, and connections to the file."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
-from unimq import options
 from unimq.capabilities import Capabilities, Limits, native
 from unimq.errors import InvalidURL
 from unimq.options import Option
@@ -60,6 +60,7 @@ class SQLiteDriver:
     contract = 1
     library = None
     install = ""
+    port = None
     path_is_queue = False
     options = (
         Option(
@@ -79,13 +80,13 @@ class SQLiteDriver:
             raise InvalidURL(msg)
         return _CAPABILITIES
 
-    def open(self, url: URL, deadline: float) -> SQLiteSession:
+    def open(
+        self, url: URL, deadline: float, *, options: Mapping[str, Any], known: Capabilities | None = None
+    ) -> SQLiteSession:
         """A connection to the file, whose tables are made when they are not there."""
-        own = options.read(url, self.options)
-        max_size = options.read(url, options.CORE)["max_size"]
         path = url.file_path
-        store = open_store(path, shared=own["shared"], durability=own["durability"], deadline=deadline)
-        return SQLiteSession(store, self.capabilities(url), bell(path), max_size)
+        store = open_store(path, shared=options["shared"], durability=options["durability"], deadline=deadline)
+        return SQLiteSession(store, self.capabilities(url), bell(path), options["max_size"])
 
 
 driver = SQLiteDriver()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from unimq.capabilities import Capabilities
-from unimq.driver import Delivery, Outgoing, Settling, Stats
+from unimq.driver import BaseSession, Delivery, Outgoing, Settling, Stats
 from unimq.errors import Full, LeaseLost, Timeout, UnimqError
 from unimq_sqlite import statements as sql
 from unimq_sqlite.rows import delivery_of, id_of, is_plain, nonces, parse_id, plain_row_of, row_of
@@ -24,7 +24,7 @@ _LOOK_AT_CLOCK_EVERY: Final = 2.0
 """Seconds after which a wait reckons anew when something is due: the clock may have been set, the machine asleep."""
 
 
-class SQLiteSession:
+class SQLiteSession(BaseSession):
     """A session of the driver contract."""
 
     settling: Settling = "any-session"
@@ -87,7 +87,9 @@ class SQLiteSession:
                 waiting = int(self._execute(sql.WAITING, (queue, most)).fetchall()[0][0])
         return max(0, most - waiting)
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         """Take what is there; wait for the first."""
         self._store.check_now_and_then()
         waiter = self._waiter
@@ -96,7 +98,7 @@ class SQLiteSession:
             found = self._take(queues, limit, lease, deadline)
             while not found and not waiter.interrupted and time.monotonic() < deadline:
                 mark = waiter.mark()  # before looking, so that nothing is overlooked
-                ready = self._next_ready(queues)
+                ready = self.next_ready(queues, 0.0)
                 if ready > time.monotonic():
                     waiter.wait(tuple(queues), mark, min(deadline, ready, time.monotonic() + _LOOK_AT_CLOCK_EVERY))
                 else:
@@ -122,9 +124,9 @@ class SQLiteSession:
                 break
         return found
 
-    def _next_ready(self, queues: Sequence[str]) -> float:
-        """When there may be something to take, as a monotonic time; now where something waits. Takes no lock."""
-        looks = [look(self._store, queue, 0.0) for queue in queues]
+    def next_ready(self, queues: Sequence[str], deadline: float) -> float:
+        """When there may be something to take; now where something waits. Takes no lock."""
+        looks = [look(self._store, queue, deadline) for queue in queues]
         if any(ready for ready, _ in looks):
             return time.monotonic()
         return time.monotonic() + min(due for _, due in looks) - time.time()
@@ -135,9 +137,13 @@ class SQLiteSession:
         """Remove them."""
         return self._settle(sql.ACK, (), deliveries, deadline)
 
-    def release(self, deliveries: Sequence[Delivery], delay: float, deadline: float) -> Sequence[UnimqError | None]:
+    def release(
+        self, deliveries: Sequence[Delivery], delay: float, deadline: float, *, unseen: bool = False
+    ) -> Sequence[UnimqError | None]:
         """Give them back, to their places."""
-        if delay:
+        if unseen:
+            outcomes = self._settle(sql.RELEASE_UNSEEN, (), deliveries, deadline)
+        elif delay:
             outcomes = self._settle(sql.RELEASE_LATER, (time.time() + delay,), deliveries, deadline)
         else:
             outcomes = self._settle(sql.RELEASE, (), deliveries, deadline)
@@ -165,25 +171,22 @@ class SQLiteSession:
             counts = [self._execute(statement, one).rowcount for one in all_values]
         return [None if done else _lost(one) for one, done in zip(deliveries, counts, strict=True)]
 
-    def move(self, delivery: Delivery, queue: str, message: Outgoing, deadline: float) -> str | None:
-        """Store `message` and remove `delivery`, in one transaction."""
+    def move(
+        self, queue: str, pairs: Sequence[tuple[Delivery, Outgoing]], deadline: float
+    ) -> Sequence[str | UnimqError | None]:
+        """Store the messages and remove the deliveries, in one transaction."""
         with self._store.transaction(deadline):
-            if not self._execute(sql.ACK, (*delivery.token, time.time())).rowcount:
-                raise _lost(delivery)
-            moved = self._insert(queue, [message])[0]
-        self._bell.ring(queue, 1)
-        return moved
-
-    def extend(self, delivery: Delivery, seconds: float, deadline: float) -> float:
-        """Set the end of the lease."""
-
-        def statement() -> int:
             now = time.time()
-            return self._execute(sql.EXTEND, (now + seconds, *delivery.token, now)).rowcount
+            removed = [self._execute(sql.ACK, (*one.token, now)).rowcount for one, _ in pairs]
+            kept = [message for done, (_, message) in zip(removed, pairs, strict=True) if done]
+            ids = iter(self._insert(queue, kept) if kept else ())
+        self._bell.ring(queue, len(kept))
+        return [next(ids) if done else _lost(one) for done, (one, _) in zip(removed, pairs, strict=True)]
 
-        if not self._store.run(deadline, statement):
-            raise _lost(delivery)
-        return seconds
+    def extend(self, deliveries: Sequence[Delivery], seconds: float, deadline: float) -> Sequence[float | UnimqError]:
+        """Set the ends of the leases."""
+        outcomes = self._settle(sql.EXTEND, (time.time() + seconds,), deliveries, deadline)
+        return [seconds if outcome is None else outcome for outcome in outcomes]
 
     # Looking after it
 

@@ -48,6 +48,9 @@ RIPEN: Final = (
 
 ACK: Final = f"DELETE FROM unimq_messages {_MINE}"
 RELEASE: Final = f"UPDATE unimq_messages SET state = 0, due = coalesce(expires, 1e300) {_MINE}"
+RELEASE_UNSEEN: Final = (
+    f"UPDATE unimq_messages SET state = 0, due = coalesce(expires, 1e300), count = count - 1 {_MINE}"
+)
 RELEASE_LATER: Final = f"UPDATE unimq_messages SET state = 2, due = ? {_MINE}"
 EXTEND: Final = f"UPDATE unimq_messages SET due = ? {_MINE}"
 

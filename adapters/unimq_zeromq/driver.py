@@ -1,14 +1,15 @@
 """The driver of `zeromq://`: a store that a holder serves, and connections to it."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
-from unimq import options, registry
+from unimq import registry
 from unimq.capabilities import Capabilities, Limits, absent, layered, native
 from unimq.driver import Session
 from unimq.errors import InvalidURL, Unsupported
-from unimq.options import Option
+from unimq.options import Option, Settings, read
 from unimq.remote import RemoteSession
 from unimq.remote.store import check_servable, within_a_frame
 from unimq.url import URL
@@ -47,6 +48,7 @@ class ZeroMQDriver:
     contract = 1
     library = "zmq"
     install = 'pip install "unimq[zeromq]"'
+    port = None
     path_is_queue = True
     options = (
         Option(
@@ -72,7 +74,7 @@ class ZeroMQDriver:
     def capabilities(self, url: URL) -> Capabilities:
         """Those of the store, without what only its own process can do; or those of plain sockets."""
         endpoint(url)
-        own = options.read(url, self.options)
+        own = read(url, self.options)
         _check_pattern(url, own["pattern"])
         return PUSH_PULL if own["pattern"] == "push-pull" else self._served(url, own["store"])
 
@@ -94,22 +96,23 @@ class ZeroMQDriver:
             crash_counted=can.counts == "fetches",
         )
 
-    def open(self, url: URL, deadline: float) -> "Session":
+    def open(
+        self, url: URL, deadline: float, *, options: Mapping[str, Any], known: Capabilities | None = None
+    ) -> Session:
         """Connect to the holder, and learn what it serves; sockets for push-pull are opened when they are used."""
         from unimq_zeromq.keys import Keys  # noqa: PLC0415 - imports pyzmq
         from unimq_zeromq.link import Link  # noqa: PLC0415 - as that
 
-        read = options.read(url, (*options.CORE, *self.options))
         declared = self.capabilities(url)
-        if read["pattern"] == "push-pull":
+        if options["pattern"] == "push-pull":
             from unimq_zeromq.pushpull import PushPullSession  # noqa: PLC0415 - imports pyzmq
 
-            ahead = read["prefetch"] if "prefetch" in url.options else None
-            return cast("Session", PushPullSession(url, declared, read, ahead))
-        link = Link(endpoint(url), str(url), Keys.to_connect(url, read))
+            ahead = options["prefetch"] if "prefetch" in url.options else None
+            return PushPullSession(url, declared, options, ahead)
+        link = Link(endpoint(url), str(url), Keys.to_connect(url, options))
         try:
             link.connected(deadline)
-            session = RemoteSession(link, declared, read["store"], str(url), read["max_size"])
+            session = RemoteSession(link, declared, options["store"], str(url), options["max_size"])
             session.meet(max(deadline, time.monotonic()))
         except BaseException:
             link.close()
@@ -121,8 +124,8 @@ class ZeroMQDriver:
         from unimq_zeromq.holder import Holder  # noqa: PLC0415 - imports pyzmq
         from unimq_zeromq.keys import Keys  # noqa: PLC0415 - as that
 
-        options.Settings.read(at, self.options)  # refuses what is no option
-        return Holder(store, at, Keys.to_bind(at, options.read(at, self.options)))
+        Settings.read(at, self.options)  # refuses what is no option
+        return Holder(store, at, Keys.to_bind(at, read(at, self.options)))
 
 
 def _check_pattern(url: URL, pattern: str) -> None:

@@ -14,8 +14,8 @@ from typing import Any, Final
 import zmq
 
 from unimq.capabilities import Capabilities
-from unimq.driver import Delivery, Outgoing, Settling
-from unimq.errors import Full, InvalidName, UnimqError, Unsupported
+from unimq.driver import BaseSession, Delivery, Outgoing, Settling
+from unimq.errors import Full, InvalidName, UnimqError
 from unimq.url import URL
 from unimq_zeromq.endpoint import queue_endpoint
 from unimq_zeromq.keys import Keys
@@ -28,10 +28,10 @@ _ON_ITS_WAY: Final = 0.005
 """Seconds that a get without a timeout waits for what was put just before."""
 
 
-class PushPullSession:
+class PushPullSession(BaseSession):
     """The sockets of this process, as one of their users."""
 
-    settling: Settling = "any-session"
+    settling: Settling = "nowhere"
 
     def __init__(self, url: URL, capabilities: Capabilities, own: Mapping[str, Any], ahead: int | None) -> None:
         self.capabilities = capabilities
@@ -90,7 +90,9 @@ class PushPullSession:
                     return True
         return False
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         """Take what has arrived at this process; wait for the first."""
         self._turn = (self._turn + 1) % len(queues)
         turned = [*queues[self._turn :], *queues[: self._turn]]
@@ -146,16 +148,11 @@ class PushPullSession:
         """Nobody needs to know."""
         return [None] * len(deliveries)
 
-    def move(self, delivery: Delivery, queue: str, message: Outgoing, deadline: float) -> str | None:
-        """Send it to another queue."""
-        outcome = self.send(queue, [message], deadline)[0]
-        if isinstance(outcome, UnimqError):
-            raise outcome
-        return outcome
-
-    def __getattr__(self, name: str) -> Any:
-        msg = f"{name} is not possible on push-pull sockets"
-        raise AttributeError(msg) if name.startswith("_") else Unsupported(msg)
+    def move(
+        self, queue: str, pairs: Sequence[tuple[Delivery, Outgoing]], deadline: float
+    ) -> Sequence[str | UnimqError | None]:
+        """Send them to another queue."""
+        return self.send(queue, [message for _, message in pairs], deadline)
 
     # The connection
 

@@ -10,15 +10,15 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from unimq import URL, Capabilities, LeaseLost, Stats, StorageError, UnimqError
 from unimq.capabilities import Limits, native
-from unimq.driver import CONTRACT_VERSION, Delivery, Outgoing, Settling
-from unimq.options import Option, read
+from unimq.driver import CONTRACT_VERSION, BaseSession, Delivery, Outgoing, Settling
+from unimq.options import Option
 
 T = TypeVar("T")
 POLL = Option("poll", "duration", 0.05, "How often a waiting get looks; the most that it is late.", minimum=0.001)
@@ -63,14 +63,14 @@ def lease_is_over(file: Path) -> bool:
 
 def held(one: Delivery) -> Path:
     """Its file, while it is ours."""
-    file: Path = one.token
+    file = Path(one.token)
     if lease_is_over(file):
         msg = f"{file}: its lease ended"
         raise LeaseLost(msg)
     return file
 
 
-def delivery(file: Path, token: Path | None = None, lease_until: float | None = None) -> Delivery:
+def delivery(file: Path, token: str | None = None, lease_until: float | None = None) -> Delivery:
     """What a file holds."""
     _due, own_id, count = file.name.split(".")[:3]
     body = file.read_bytes()
@@ -85,6 +85,7 @@ class SpoolDriver:
     options: tuple[Option, ...] = (POLL,)
     library: str | None = None
     install = ""
+    port: int | None = None
     path_is_queue = False
 
     def capabilities(self, url: URL) -> Capabilities:
@@ -95,11 +96,13 @@ class SpoolDriver:
             delivery_count=native(), peek=native(), stats=native(), purge=native(), delete=native(), queues=native(),
         )  # fmt: skip
 
-    def open(self, url: URL, deadline: float) -> "SpoolSession":
-        return SpoolSession(Path(url.file_path), self.capabilities(url), read(url, self.options)["poll"])
+    def open(
+        self, url: URL, deadline: float, *, options: Mapping[str, Any], known: Capabilities | None = None
+    ) -> "SpoolSession":
+        return SpoolSession(Path(url.file_path), self.capabilities(url), options["poll"])
 
 
-class SpoolSession:
+class SpoolSession(BaseSession):
     """One user of the directory, who knows nothing that another could not find there."""
 
     settling: Settling = "any-session"
@@ -123,7 +126,9 @@ class SpoolSession:
         unfinished.rename(unfinished.with_name(f"{due}.{own_id}.{message.delivery_count}"))
         return own_id
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         while True:
             taken = self._take(queues, limit, lease)
             rest = deadline - time.monotonic()
@@ -144,7 +149,7 @@ class SpoolSession:
             with suppress(FileNotFoundError):  # another consumer was faster
                 set_lease(file, lease)  # before the renaming: nobody may find it held and its lease over
                 mine = file.rename(file.with_name(f"{due}.{own_id}.{int(count) + 1}.held"))
-                taken.append(delivery(mine, token=mine, lease_until=until))
+                taken.append(delivery(mine, token=str(mine), lease_until=until))
         return taken
 
     def ack(self, deliveries: Sequence[Delivery], deadline: float) -> Sequence[UnimqError | None]:
@@ -154,24 +159,36 @@ class SpoolSession:
     def _ack(self, one: Delivery) -> None:
         held(one).unlink()
 
-    def release(self, deliveries: Sequence[Delivery], delay: float, deadline: float) -> Sequence[UnimqError | None]:
-        return [outcome(self._release, one, delay) for one in deliveries]
+    def release(
+        self, deliveries: Sequence[Delivery], delay: float, deadline: float, *, unseen: bool = False
+    ) -> Sequence[UnimqError | None]:
+        return [outcome(self._release, one, delay, int(unseen)) for one in deliveries]
 
     @errors()
-    def _release(self, one: Delivery, delay: float) -> None:
-        due, own_id, count, _held = held(one).name.split(".")
-        held(one).rename(one.token.with_name(f"{now() + int(delay * 1e6) if delay else due}.{own_id}.{count}"))
+    def _release(self, one: Delivery, delay: float, uncounted: int) -> None:
+        file = held(one)
+        due, own_id, count, _held = file.name.split(".")
+        later = now() + int(delay * 1e6) if delay else due
+        file.rename(file.with_name(f"{later}.{own_id}.{int(count) - uncounted}"))
+
+    def move(
+        self, queue: str, pairs: Sequence[tuple[Delivery, Outgoing]], deadline: float
+    ) -> Sequence[str | UnimqError | None]:
+        return [outcome(self._move, queue, one, message) for one, message in pairs]
 
     @errors()
-    def move(self, delivery: Delivery, queue: str, message: Outgoing, deadline: float) -> str | None:
-        held(delivery)
+    def _move(self, queue: str, one: Delivery, message: Outgoing) -> str:
+        held(one)
         sent = self._send(queue, message)  # first send, then settle: a crash in between duplicates, it never loses
-        held(delivery).unlink()
+        held(one).unlink()
         return sent
 
+    def extend(self, deliveries: Sequence[Delivery], seconds: float, deadline: float) -> Sequence[float | UnimqError]:
+        return [outcome(self._extend, one, seconds) for one in deliveries]
+
     @errors()
-    def extend(self, delivery: Delivery, seconds: float, deadline: float) -> float:
-        set_lease(held(delivery), seconds)
+    def _extend(self, one: Delivery, seconds: float) -> float:
+        set_lease(held(one), seconds)
         return seconds
 
     def interrupt(self) -> None:
@@ -184,9 +201,6 @@ class SpoolSession:
             with suppress(FileNotFoundError):  # somebody takes it in this moment
                 seen.append(delivery(file))
         return seen
-
-    def cancel(self, queue: str, message_id: str, deadline: float) -> bool:
-        raise NotImplementedError  # never called: the capability is absent
 
     @errors()
     def stats(self, queue: str, deadline: float) -> Stats:

@@ -160,7 +160,7 @@ class Altered:
         method = self._methods.get(name)
         if method is None:
             return getattr(self._session, name)
-        return lambda *arguments: method(self._session, *arguments)
+        return lambda *arguments, **named: method(self._session, *arguments, **named)
 
 
 class OddDriver:
@@ -171,6 +171,7 @@ class OddDriver:
     options = ()
     library: str | None = None
     install = "pip install odd"
+    port: int | None = None
     path_is_queue = True
 
     def __init__(self) -> None:
@@ -184,10 +185,12 @@ class OddDriver:
     def capabilities(self, url: URL) -> Capabilities:
         return replace(unimq_memory.driver.capabilities(URL("memory")), **self.changed)
 
-    def open(self, url: URL, deadline: float) -> Any:
+    def open(self, url: URL, deadline: float, *, options: dict[str, Any], known: Any = None) -> Any:
         if self.refuses is not None:
             raise self.refuses
-        session = unimq_memory.driver.open(URL.parse(f"memory://{self._host}"), deadline)
+        session = unimq_memory.driver.open(
+            URL.parse(f"memory://{self._host}"), deadline, options={"profile": None, **options}
+        )
         session.capabilities = self.capabilities(url)
         return Altered(session, self.methods)
 

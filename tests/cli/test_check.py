@@ -144,7 +144,7 @@ def test_a_message_that_does_not_come_back_is_no_empty_queue(run, odd, monkeypat
     """It is a failure of the backend."""
     monkeypatch.setattr("unimq.cli.check._PATIENCE", 0.05)
     monkeypatch.setattr("unimq.cli.bench._PATIENCE", 0.05)
-    odd.methods["receive"] = lambda session, queues, limit, lease, deadline: []
+    odd.methods["receive"] = lambda session, queues, limit, lease, deadline, *, ahead=False: []
     assert failing(run, "odd://x") == ("get", "the message that was put did not come back in 0.05 s")
     assert "did not come back in 0.05 s" in run("bench", "odd://x", "--messages", "1", code=1).stderr
     odd.methods.clear()

@@ -120,9 +120,9 @@ def test_keep_gives_back_in_order_where_a_nack_goes_to_the_tail(run, odd) -> Non
     odd.changed = {"nack_place": "tail"}
     back = []
 
-    def release(session, deliveries, *rest):
+    def release(session, deliveries, *rest, unseen):
         back.extend(deliveries)
-        return session.release(deliveries, *rest)
+        return session.release(deliveries, *rest, unseen=unseen)
 
     odd.methods["release"] = release
     for body in "12":

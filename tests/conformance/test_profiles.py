@@ -21,13 +21,14 @@ class HandMade:
     contract: int = 1
     library: None = None
     install: str = ""
+    port: None = None
     path_is_queue: bool = True
     options: tuple[()] = ()
 
     def capabilities(self, _url: object) -> Capabilities:
         return self.declared
 
-    def open(self, url: object, deadline: float) -> Any:
+    def open(self, url: object, deadline: float, *, options: object, known: object = None) -> Any:
         raise NotImplementedError
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from unimq import registry
 from unimq.capabilities import Capabilities, native
 from unimq.driver import Delivery, Outgoing, Session, Settling
 from unimq.options import Option
+from unimq.testing.sessions import open_session
 from unimq.url import URL
 
 _names = itertools.count()
@@ -72,7 +73,7 @@ def opened(name: str) -> Opener:
     """Opens a session of the driver contract, without the face."""
 
     def opened(options: str = "") -> Hand:
-        return Hand(unimq_memory.driver.open(URL.parse(f"memory://{name}?{options}"), time.monotonic() + 1))
+        return Hand(open_session(unimq_memory.driver, f"memory://{name}?{options}", time.monotonic() + 1))
 
     return opened
 
@@ -87,6 +88,7 @@ class Imitated:
     contract: int = 1
     library: str | None = "no_such_library"
     install: str = "pip install no-such-library"
+    port: int | None = None
     path_is_queue: bool = True
     options: tuple[Option, ...] = ()
 
@@ -94,7 +96,9 @@ class Imitated:
         """The same for every URL."""
         return self.declared
 
-    def open(self, url: URL, deadline: float) -> Session:
+    def open(
+        self, url: URL, deadline: float, *, options: Mapping[str, Any], known: Capabilities | None = None
+    ) -> Session:
         """There is nothing behind it."""
         raise NotImplementedError
 

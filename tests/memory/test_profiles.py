@@ -64,7 +64,7 @@ def test_the_session_refuses_what_is_absent(imitating: Opener) -> None:
     (held,) = session.take()
     calls: list[Callable[[], object]] = [
         lambda: session.release([held], 0.0, 0),
-        lambda: session.extend(held, 1.0, 0),
+        lambda: session.extend([held], 1.0, 0),
         lambda: session.peek("jobs", 1, 0),
         lambda: session.cancel("jobs", "1", 0),
         lambda: session.stats("jobs", 0),
@@ -137,7 +137,7 @@ class TestAtMostOnce:
         """Whatever a native extend is asked for, nothing is delivered twice."""
         session = imitating(guarantee=GUARANTEE, extend=native())
         session.put(b"x")
-        assert session.extend(session.take(lease=1.0)[0], 5.0, 0) == 5.0
+        assert session.extend([session.take(lease=1.0)[0]], 5.0, 0)[0] == 5.0
         clock.now += 100
         assert session.bodies() == []
 
@@ -145,7 +145,7 @@ class TestAtMostOnce:
         """A move stores the message whether or not the session remembers the delivery."""
         session = imitating(guarantee=GUARANTEE, nack=layered())
         session.put(b"x")
-        session.move(session.take()[0], "jobs", Outgoing(b"again"), 0)
+        session.move("jobs", [(session.take()[0], Outgoing(b"again"))], 0)
         assert session.bodies() == [b"again"]
 
 
@@ -159,7 +159,7 @@ class TestLeases:
         held = first.take(2, lease=1.0)
         assert first.settling == "duplex"
         assert held[0].lease_until is None
-        assert first.extend(held[0], 1.0, 0) == 1.0
+        assert first.extend([held[0]], 1.0, 0)[0] == 1.0
         clock.now += 1000
         assert isinstance(second.ack(held[:1], 0)[0], LeaseLost)
         assert second.bodies() == [b"3"]
@@ -173,7 +173,7 @@ class TestLeases:
         (held,) = session.take(lease=999.0)
         assert (session.settling, held.lease_until) == ("same-session", clock.now + 5)
         clock.now += 4
-        assert session.extend(held, 999.0, 0) == 5.0
+        assert session.extend([held], 999.0, 0)[0] == 5.0
         clock.now += 4.9
         assert other.take() == []
         clock.now += 0.2
@@ -187,7 +187,7 @@ class TestLeases:
         session.put(b"x")
         (held,) = session.take(lease=3.0)
         assert held.lease_until == clock.now + 3
-        assert session.extend(held, 7.0, 0) == 7.0
+        assert session.extend([held], 7.0, 0)[0] == 7.0
 
     def test_by_the_get_it_outlives_the_session(self, imitating: Opener, clock: Any) -> None:
         """Closing gives nothing back; every session settles."""

@@ -11,7 +11,7 @@ import unimq_memory
 from unimq.capabilities import native
 from unimq.driver import Outgoing
 from unimq.errors import Full
-from unimq.url import URL
+from unimq.testing.sessions import open_session
 
 Opener = Callable[..., Any]
 Step = tuple[str, int]
@@ -53,7 +53,7 @@ class Model:
 def test_a_queue_is_a_sorted_list(steps: list[Step]) -> None:
     """Priority, then the order of the puts, also for what was nacked, was delayed, or came back from a lost lease."""
     unimq_memory.reset("model")
-    session: Any = unimq_memory.driver.open(URL.parse("memory://model"), 0)
+    session: Any = open_session(unimq_memory.driver, "memory://model", 0)
     now = 1000.0
     broker = unimq_memory.broker("model")
     broker.clock = broker.wall = lambda: now

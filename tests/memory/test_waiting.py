@@ -70,8 +70,8 @@ def test_whatever_makes_a_message_ready_wakes(imitating: Opener, name: str, way:
     {
         "release": lambda: holder.release([held], 0.0, 0),
         "close": holder.close,
-        "move": lambda: holder.move(held, "other", Outgoing(b"x"), 0),
-        "shorten": lambda: holder.extend(held, 0.01, 0),
+        "move": lambda: holder.move("other", [(held, Outgoing(b"x"))], 0),
+        "shorten": lambda: holder.extend([held], 0.01, 0),
     }[way]()
     thread.join(5)
     assert [one.body for one in found[0]] == [b"x"]

@@ -90,7 +90,7 @@ def test_a_message_goes_there_and_back(served: Served) -> None:
     assert (found.body, found.headers, found.id, found.priority) == (b"body", {"a": "b"}, "own", 7)
     assert found.lease_until is not None
     assert 25 < found.lease_until - time.monotonic() <= 30
-    assert session.extend(found, 60.0, in_time()) == 60.0
+    assert session.extend([found], 60.0, in_time()) == [60.0]
     assert session.ack([found], in_time()) == [None]
     assert isinstance(session.ack([found], in_time())[0], LeaseLost)
 

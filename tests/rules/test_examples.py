@@ -26,13 +26,13 @@ class LossyDriver(SpoolDriver):
         gone = dict.fromkeys(("lease", "extend", "nack", "nack_delay", "delivery_count", "dead_letters"), absent())
         return replace(super().capabilities(url), guarantee="at-most-once", survives_process_death="no", **gone)
 
-    def open(self, url, deadline):
-        session = super().open(url, deadline)
+    def open(self, url, deadline, *, options, known=None):
+        session = super().open(url, deadline, options=options)
         return LossySession(session._root, session.capabilities, session._poll)
 
 
 class LossySession(SpoolSession):
-    def receive(self, queues, limit, lease, deadline):
+    def receive(self, queues, limit, lease, deadline, *, ahead=False):
         deliveries = super().receive(queues, limit, 60.0, deadline)
         super().ack(deliveries, deadline)
         return deliveries

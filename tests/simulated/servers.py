@@ -14,7 +14,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -92,6 +92,9 @@ class SimSession:
     """One connection to a broker. Checks that it is used as the contract says."""
 
     settling: Settling = "same-session"
+    takes_back = False
+    spent = False
+    beat_every = None
 
     def __init__(self, broker: Broker, capabilities: Capabilities) -> None:
         self.broker = broker
@@ -156,7 +159,9 @@ class SimSession:
         with self._exclusively("send"):
             return [str(self.broker.store(queue, message)) for message in messages]
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         """Wait for the first, take what is there."""
         lock = self._receiving if self.settling == "duplex" else None
         with self._exclusively("receive", lock):
@@ -191,7 +196,9 @@ class SimSession:
         del self.broker.jobs[delivery.token]
         return None
 
-    def release(self, deliveries: Sequence[Delivery], delay: float, deadline: float) -> Sequence[UnimqError | None]:
+    def release(
+        self, deliveries: Sequence[Delivery], delay: float, deadline: float, *, unseen: bool = False
+    ) -> Sequence[UnimqError | None]:
         """Give them back, behind their equals."""
         with self._exclusively("release"), self.broker.changed:
             outcomes: list[UnimqError | None] = []
@@ -206,26 +213,30 @@ class SimSession:
             self.broker.changed.notify_all()
             return outcomes
 
-    def move(self, delivery: Delivery, queue: str, message: Outgoing, deadline: float) -> str | None:
+    def move(
+        self, queue: str, pairs: Sequence[tuple[Delivery, Outgoing]], deadline: float
+    ) -> Sequence[str | UnimqError | None]:
         """Send, then settle."""
         with self._exclusively("move"):
-            number = self.broker.store(queue, message)
-            with self.broker.changed:
-                lost = self._ack(delivery)
-            if lost is not None:
-                raise lost
-            return str(number)
+            outcomes: list[str | UnimqError | None] = []
+            for delivery, message in pairs:
+                number = self.broker.store(queue, message)
+                with self.broker.changed:
+                    outcomes.append(self._ack(delivery) or str(number))
+            return outcomes
 
-    def extend(self, delivery: Delivery, seconds: float, deadline: float) -> float:
+    def extend(self, deliveries: Sequence[Delivery], seconds: float, deadline: float) -> Sequence[float | UnimqError]:
         """Touch: the lease that the put fixed starts again."""
         with self._exclusively("extend"), self.broker.changed:
-            job = self._mine(delivery)
-            if job is None:
-                msg = "NOT_FOUND"
-                raise LeaseLost(msg)
-            granted = job.message.lease or 60.0
-            job.held_until = time.monotonic() + granted
-            return granted
+            return [self._extend(delivery) for delivery in deliveries]
+
+    def _extend(self, delivery: Delivery) -> float | UnimqError:
+        job = self._mine(delivery)
+        if job is None:
+            return LeaseLost("NOT_FOUND")
+        granted = job.message.lease or 60.0
+        job.held_until = time.monotonic() + granted
+        return granted
 
     def interrupt(self) -> None:
         """Wake a waiting receive."""
@@ -253,6 +264,14 @@ class SimSession:
         """End it; the server gives back what it held."""
         self.closed = True
         self.cut()
+
+    def stop_ahead(self, queues: Sequence[str], deadline: float) -> None:
+        """Nothing comes ahead."""
+        with self._exclusively("stop_ahead"):
+            return
+
+    def abandon(self) -> None:
+        """There are no descriptors."""
 
     def __getattr__(self, name: str) -> Any:
         msg = f"the face called {name}, which this backend declares absent"
@@ -302,6 +321,7 @@ class SimDriver:
     contract = 1
     library = None
     install = ""
+    port = None
     path_is_queue = True
     options: tuple[Option, ...] = ()
 
@@ -314,7 +334,9 @@ class SimDriver:
         """The same for every URL."""
         return self._capabilities
 
-    def open(self, url: URL, deadline: float) -> SimSession:
+    def open(
+        self, url: URL, deadline: float, *, options: Mapping[str, Any], known: Capabilities | None = None
+    ) -> SimSession:
         """Connect to the broker of the one host."""
         broker = BROKERS.setdefault(url.hosts[0].name, Broker(url.hosts[0].name))
         if broker.down:

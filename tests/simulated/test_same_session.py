@@ -3,6 +3,7 @@
 import dataclasses
 import threading
 import time
+from typing import Any
 
 import pytest
 from servers import SAME_SESSION, Broker
@@ -298,7 +299,12 @@ def test_credentials_are_asked_for_with_each_connection(broker: Broker, monkeypa
     """They may change; the URL that the driver opens has them."""
     seen: list[tuple[str | None, str | None]] = []
     real = SAME_SESSION.open
-    monkeypatch.setattr(SAME_SESSION, "open", lambda url, d: seen.append((url.user, url.password)) or real(url, d))
+
+    def opened(url: unimq.URL, *arguments: Any, **named: Any) -> Any:
+        seen.append((url.user, url.password))
+        return real(url, *arguments, **named)
+
+    monkeypatch.setattr(SAME_SESSION, "open", opened)
     words = iter(["one", "two"])
     queue = unimq.Queue(f"simsame://{broker.name}/jobs", credentials=lambda: ("ada", next(words)))
     with queue:

@@ -1,6 +1,5 @@
 """What the tests of the SQLite backend share: sessions on a file of their own, and other processes."""
 
-import math
 import os
 import subprocess
 import sys
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import unimq_sqlite
-from unimq.url import URL
+from unimq.testing.sessions import open_session
 from unimq_sqlite.session import SQLiteSession
 
 Open = Callable[..., SQLiteSession]
@@ -19,11 +18,11 @@ Start = Callable[..., "subprocess.Popen[str]"]
 PRELUDE = """
 import math, os, sys, time
 from unimq.driver import Outgoing
-from unimq.url import URL
+from unimq.testing.sessions import open_session
 from unimq_sqlite import driver
 path, INF = sys.argv[1], math.inf
 def connect(options=""):
-    return driver.open(URL.parse(f"sqlite:///{path}{options}"), INF)
+    return open_session(driver, f"sqlite:///{path}{options}", INF)
 """
 
 
@@ -38,7 +37,7 @@ def connect(path: str) -> Iterator[Open]:
     opened: list[SQLiteSession] = []
 
     def connect(options: str = "", where: str = path) -> SQLiteSession:
-        opened.append(unimq_sqlite.driver.open(URL.parse(f"sqlite:///{where}{options}"), math.inf))
+        opened.append(open_session(unimq_sqlite.driver, f"sqlite:///{where}{options}"))
         return opened[-1]
 
     yield connect

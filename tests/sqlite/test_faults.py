@@ -16,6 +16,7 @@ import unimq
 import unimq_sqlite
 from unimq.driver import Outgoing
 from unimq.errors import ConnectError, ConnectionLost, InvalidURL, ServerError, StorageError, Timeout
+from unimq.testing.sessions import open_session
 from unimq.url import URL
 from unimq_sqlite import schema, store
 from unimq_sqlite.faults import translate
@@ -172,7 +173,7 @@ def test_a_full_disk_is_said_and_loses_nothing(session: SQLiteSession) -> None:
             session.send("q", [Outgoing(b"x" * 100_000)] * number, INF)
         assert not caught.value.in_doubt
     with pytest.raises(StorageError, match="disk is full"):
-        session.move(held, "dead", Outgoing(b"x" * 100_000), INF)
+        session.move("dead", [(held, Outgoing(b"x" * 100_000))], INF)
     assert session.ack([kept, held], INF) == [None, None]
     session._store.rows(INF, "PRAGMA max_page_count = 1000000")
     assert session.send("q", [Outgoing(b"x" * 100_000)], INF)
@@ -197,7 +198,7 @@ def read_only(request: pytest.FixtureRequest) -> Iterator[Path]:
     """A store with a message, in a read-only file or in a read-only directory, for every user."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        session = unimq_sqlite.driver.open(URL.parse(f"sqlite:///{folder}/jobs.db"), INF)
+        session = open_session(unimq_sqlite.driver, f"sqlite:///{folder}/jobs.db")
         session.send("q", [Outgoing(b"kept")], INF)
         session.close()
         (folder / "jobs.db").chmod(0o444 if request.param == "file" else 0o666)
@@ -223,7 +224,7 @@ def test_a_file_that_is_locked_while_it_is_opened_is_a_timeout(path: str, sessio
     blocker.execute("BEGIN EXCLUSIVE")
     start = time.monotonic()
     with pytest.raises(Timeout, match=r"jobs\.db.*locked"):
-        unimq_sqlite.driver.open(URL.parse(f"sqlite:///{path}"), start + 0.2)
+        open_session(unimq_sqlite.driver, f"sqlite:///{path}", start + 0.2)
     assert 0.2 <= time.monotonic() - start < 0.6
     blocker.close()
 

@@ -124,7 +124,7 @@ def test_many_processes_may_open_a_new_file_at_once(start: Start, path: str) -> 
     script = """
 print("ready", flush=True)
 input()
-session = driver.open(URL.parse(f"sqlite:///{path}"), time.monotonic() + 20)
+session = open_session(driver, f"sqlite:///{path}", time.monotonic() + 20)
 session.send("q", [Outgoing(b"x")], INF)
 """
     processes = [start(script) for _ in range(6)]

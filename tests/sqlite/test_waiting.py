@@ -70,7 +70,7 @@ def test_it_ends_within_20_ms_in_the_same_process(session: SQLiteSession, connec
         if act == "release":
             session.release([held], 0.0, INF)
         elif act == "move":
-            session.move(held, "q", Outgoing(b"x"), INF)
+            session.move("q", [(held, Outgoing(b"x"))], INF)
         else:
             session.send("q", [Outgoing(b"x")] * (1 if act == "put" else 2), INF)
         thread.join()
@@ -164,8 +164,8 @@ def test_the_deadline_holds_while_the_file_is_locked(
         "receive": lambda until: session.receive(["q"], number, 60.0, until),
         "ack": lambda until: session.ack(held, until),
         "release": lambda until: session.release(held, 0.0, until),
-        "extend": lambda until: session.extend(held[0], 5.0, until),
-        "move": lambda until: session.move(held[0], "other", Outgoing(b"x"), until),
+        "extend": lambda until: session.extend(held, 5.0, until),
+        "move": lambda until: session.move("other", [(one, Outgoing(b"x")) for one in held], until),
         "cancel": lambda until: session.cancel("q", "y", until),
         "purge": lambda until: session.purge("q", until),
         "delete": lambda until: session.delete("q", until),

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -25,6 +25,7 @@ class Breakable:
     contract = 1
     library = None
     install = ""
+    port = None
     path_is_queue = True
     options = ()
 
@@ -67,7 +68,9 @@ class Breakable:
     def capabilities(self, url: URL) -> Capabilities:
         return replace(MemoryDriver().capabilities(URL("memory")), survives_server_restart="yes")
 
-    def open(self, url: URL, deadline: float) -> "BreakableSession":
+    def open(
+        self, url: URL, deadline: float, *, options: Mapping[str, Any], known: Capabilities | None = None
+    ) -> "BreakableSession":
         session = BreakableSession(self, self.capabilities(url))
         if url.hosts and url.hosts[0].port == 1:
             msg = f"{url}: nobody listens"
@@ -112,7 +115,9 @@ class BreakableSession(MemorySession):
     def send(self, queue: str, messages: Sequence[Any], deadline: float) -> Any:
         return self._then(deadline, lambda: super(BreakableSession, self).send(queue, messages, deadline))
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         while True:
             self.answered(max(deadline, time.monotonic() + 0.01))
             found = super().receive(queues, limit, lease, min(deadline, time.monotonic() + 0.05))

@@ -3,7 +3,7 @@
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -46,17 +46,17 @@ class EvilDriver:
     contract: int = 1
     library: None = None
     install: str = ""
+    port: None = None
     path_is_queue: bool = True
     options: tuple[Option, ...] = ()
 
     def capabilities(self, url: URL) -> Capabilities:
         return self.session.declares(MemoryDriver().capabilities(URL("memory")))
 
-    def open(self, url: URL, deadline: float) -> Evil:
-        most = url.options.get("max_size")
+    def open(self, url: URL, deadline: float, *, options: Mapping[str, Any], known: Capabilities | None = None) -> Evil:
         declared = self.capabilities(url)
         behaviour = Behaviour.of(declared, None)
-        opened = self.session(broker("evil"), declared, behaviour, None if most is None else int(most))
+        opened = self.session(broker("evil"), declared, behaviour, options["max_size"])
         opened.url = url
         return opened
 
@@ -92,7 +92,9 @@ class DeliversTwice(Evil):
     caught_by = "test_producers_and_consumers_share_one_queue"
     turn = 0
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         found = super().receive(queues, limit, lease, deadline)
         type(self).turn += len(found)
         if found and self.turn % 7 == 0:
@@ -103,7 +105,9 @@ class DeliversTwice(Evil):
 class RepeatsInABatch(Evil):
     caught_by = "test_many_are_put_received_and_acked"
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         found = list(super().receive(queues, limit, lease, deadline))
         return [*found[:-1], found[0]] if len(found) > 1 else found
 
@@ -119,14 +123,18 @@ class TruncatesAtNul(Evil):
 class StripsWhitespace(Evil):
     caught_by = "test_every_codec[raw]"
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         return seen(super().receive(queues, limit, lease, deadline), lambda d: {"body": d.body.strip()})
 
 
 class LowersHeaders(Evil):
     caught_by = "test_headers_arrive_unchanged"
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         found = super().receive(queues, limit, lease, deadline)
         return seen(found, lambda d: {"headers": {k.lower(): v for k, v in (d.headers or {}).items()}})
 
@@ -134,7 +142,9 @@ class LowersHeaders(Evil):
 class UnescapesHeaders(Evil):
     caught_by = "test_headers_arrive_unchanged"
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         found = super().receive(queues, limit, lease, deadline)
         return seen(found, lambda d: {"headers": {k: v.replace("\\n", "\n") for k, v in (d.headers or {}).items()}})
 
@@ -143,7 +153,9 @@ class KeepsHeadersOfTheLast(Evil):
     caught_by = "test_headers_belong_to_their_message"
     last: Any = None
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         found = super().receive(queues, limit, lease, deadline)
         for delivery in found:
             self.last = delivery.headers or self.last
@@ -181,7 +193,9 @@ class HasASmallerLimit(Evil):
 class MixesQueues(Evil):
     caught_by = "test_queues_do_not_mix"
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         stores = self._broker.stores
         every = [name for name, store in stores.items() if store.size() and not name.endswith(".dead")]
         found = super().receive(every or queues, limit, lease, deadline)
@@ -191,7 +205,9 @@ class MixesQueues(Evil):
 class StarvesQueues(Evil):
     caught_by = "test_a_client_waits_for_several_queues"
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         for name in queues:
             found = super().receive([name], limit, lease, 0.0)
             if found:
@@ -205,7 +221,9 @@ class StarvesQueues(Evil):
 class BlocksPastDeadlines(Evil):
     caught_by = "test_a_timeout_is_kept[0]"
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         found = super().receive(queues, limit, lease, deadline)
         if not found:
             time.sleep(0.4)
@@ -215,7 +233,9 @@ class BlocksPastDeadlines(Evil):
 class SpinsWhileIdle(Evil):
     caught_by = "test_waiting_costs_nothing"
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         while True:
             found = super().receive(queues, limit, lease, 0.0)
             if found or time.monotonic() >= deadline or self._closed:
@@ -225,7 +245,9 @@ class SpinsWhileIdle(Evil):
 class WakesLate(Evil):
     caught_by = "test_a_waiting_get_wakes_up"
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         while True:
             found = super().receive(queues, limit, lease, 0.0)
             if found or time.monotonic() >= deadline:
@@ -236,7 +258,9 @@ class WakesLate(Evil):
 class WaitsForMore(Evil):
     caught_by = "test_get_many_waits_for_the_first"
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         found = list(super().receive(queues, limit, lease, deadline))
         while found and len(found) < limit and time.monotonic() < deadline:
             found += super().receive(queues, limit - len(found), lease, deadline)
@@ -246,7 +270,9 @@ class WaitsForMore(Evil):
 class FindsNothingWhenLate(Evil):
     caught_by = "test_a_get_takes_what_is_there"
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         return super().receive(queues, limit, lease, deadline) if deadline > time.monotonic() else []
 
 
@@ -261,7 +287,9 @@ class HoldsUpPuts(Evil):
     caught_by = "test_a_put_proceeds_while_a_get_waits"
     door = threading.Lock()
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         with self.door:
             return super().receive(queues, limit, lease, min(deadline, time.monotonic() + 0.6))
 
@@ -321,7 +349,9 @@ class SleepsInsteadOfDelaying(Evil):
 class DoesNotWakeForWhatIsDue(Evil):
     caught_by = "test_a_get_that_waits_has_what_becomes_due"
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         changed = self._broker.changed
         found = super().receive(queues, limit, lease, 0.0)
         while not found and time.monotonic() < deadline and not self._closed:
@@ -343,16 +373,20 @@ class DeliversExpired(Evil):
 class ForgetsToTellExpiry(Evil):
     caught_by = "test_expiry_is_told"
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         return seen(super().receive(queues, limit, lease, deadline), lambda _: {"expires_at": None})
 
 
 class TakesTtlForALease(Evil):
     caught_by = "test_a_ttl_is_no_lease"
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         found = super().receive(queues, limit, lease, deadline)
         for delivery in found:
             if delivery.expires_at is not None:
-                super().extend(delivery, max(0.0, delivery.expires_at - time.time()), math.inf)
+                super().extend([delivery], max(0.0, delivery.expires_at - time.time()), math.inf)
         return found

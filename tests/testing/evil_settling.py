@@ -60,56 +60,69 @@ class MixesUpOutcomes(Evil):
 class NackIsANoOp(Evil):
     caught_by = "test_a_nack_brings_the_message_back"
 
-    def release(self, deliveries: Sequence[Delivery], delay: float, deadline: float) -> Sequence[UnimqError | None]:
+    def release(
+        self, deliveries: Sequence[Delivery], delay: float, deadline: float, *, unseen: bool = False
+    ) -> Sequence[UnimqError | None]:
         return [None] * len(deliveries)
 
 
 class NackDrops(Evil):
     caught_by = "test_a_nack_brings_the_message_back"
 
-    def release(self, deliveries: Sequence[Delivery], delay: float, deadline: float) -> Sequence[UnimqError | None]:
+    def release(
+        self, deliveries: Sequence[Delivery], delay: float, deadline: float, *, unseen: bool = False
+    ) -> Sequence[UnimqError | None]:
         return super().ack(deliveries, deadline)
 
 
 class NacksToTheTail(Evil):
     caught_by = "test_a_nacked_message_waits_where_it_is_declared"
 
-    def release(self, deliveries: Sequence[Delivery], delay: float, deadline: float) -> Sequence[UnimqError | None]:
+    def release(
+        self, deliveries: Sequence[Delivery], delay: float, deadline: float, *, unseen: bool = False
+    ) -> Sequence[UnimqError | None]:
         for delivery in deliveries:
             found = self._held(delivery)
             if found is not None:
                 found[1].place = next(self._broker.numbers)
-        return super().release(deliveries, delay, deadline)
+        return super().release(deliveries, delay, deadline, unseen=unseen)
 
 
 class NacksAtOnce(Evil):
     caught_by = "test_a_delayed_nack"
 
-    def release(self, deliveries: Sequence[Delivery], delay: float, deadline: float) -> Sequence[UnimqError | None]:
-        return super().release(deliveries, 0.0, deadline)
+    def release(
+        self, deliveries: Sequence[Delivery], delay: float, deadline: float, *, unseen: bool = False
+    ) -> Sequence[UnimqError | None]:
+        return super().release(deliveries, 0.0, deadline, unseen=unseen)
 
 
 class MoveDrops(Evil):
     caught_by = "test_a_rejected_message_is_a_dead_letter"
 
-    def move(self, delivery: Delivery, queue: str, message: Outgoing, deadline: float) -> str | None:
-        super().ack([delivery], deadline)
-        return None
+    def move(
+        self, queue: str, pairs: Sequence[tuple[Delivery, Outgoing]], deadline: float
+    ) -> Sequence[str | UnimqError | None]:
+        return super().ack([delivery for delivery, _ in pairs], deadline)
 
 
 class MoveCopies(Evil):
     caught_by = "test_nothing_is_left_behind"
 
-    def move(self, delivery: Delivery, queue: str, message: Outgoing, deadline: float) -> Any:
-        return super().send(queue, [message], deadline)[0]
+    def move(
+        self, queue: str, pairs: Sequence[tuple[Delivery, Outgoing]], deadline: float
+    ) -> Sequence[str | UnimqError | None]:
+        return super().send(queue, [message for _, message in pairs], deadline)
 
 
 class MoveKeepsTheCount(Evil):
     caught_by = "test_redrive_brings_back"
 
-    def move(self, delivery: Delivery, queue: str, message: Outgoing, deadline: float) -> str | None:
-        kept = msgspec.structs.replace(message, delivery_count=delivery.delivery_count or 0)
-        return super().move(delivery, queue, kept, deadline)
+    def move(
+        self, queue: str, pairs: Sequence[tuple[Delivery, Outgoing]], deadline: float
+    ) -> Sequence[str | UnimqError | None]:
+        kept = [(one, msgspec.structs.replace(m, delivery_count=one.delivery_count or 0)) for one, m in pairs]
+        return super().move(queue, kept, deadline)
 
 
 # Leases
@@ -118,29 +131,33 @@ class MoveKeepsTheCount(Evil):
 class NeverEndsALease(Evil):
     caught_by = "test_a_lease_ends_and_the_message_comes_back"
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         return super().receive(queues, limit, 3600.0, deadline)
 
 
 class EndsLeasesEarly(Evil):
     caught_by = "test_a_lease_ends_and_the_message_comes_back"
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         return super().receive(queues, limit, lease / 2, deadline)
 
 
 class ExtendsNothing(Evil):
     caught_by = "test_an_extended_lease_lasts"
 
-    def extend(self, delivery: Delivery, seconds: float, deadline: float) -> float:
-        return seconds
+    def extend(self, deliveries: Sequence[Delivery], seconds: float, deadline: float) -> Sequence[float | UnimqError]:
+        return [seconds] * len(deliveries)
 
 
 class GrantsLess(Evil):
     caught_by = "test_an_extended_lease_lasts"
 
-    def extend(self, delivery: Delivery, seconds: float, deadline: float) -> float:
-        return super().extend(delivery, seconds / 2, deadline)
+    def extend(self, deliveries: Sequence[Delivery], seconds: float, deadline: float) -> Sequence[float | UnimqError]:
+        return super().extend(deliveries, seconds / 2, deadline)
 
 
 class ForgetsAtClose(Evil):
@@ -158,7 +175,9 @@ class SharesALease(Evil):
     caught_by = "test_each_get_has_its_own_lease"
     first: ClassVar[float] = 0.0
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         type(self).first = self.first or lease
         return super().receive(queues, limit, self.first, deadline)
 
@@ -169,7 +188,9 @@ class SharesALease(Evil):
 class CountsOffByOne(Evil):
     caught_by = "test_nacks_count"
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         found = super().receive(queues, limit, lease, deadline)
         return seen(found, lambda d: {"delivery_count": (d.delivery_count or 0) - 1})
 
@@ -177,7 +198,9 @@ class CountsOffByOne(Evil):
 class CountsOnlyNacks(Evil):
     caught_by = "test_ended_leases_count"
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         return seen(super().receive(queues, limit, lease, deadline), lambda _: {"delivery_count": 1})
 
 
@@ -288,7 +311,7 @@ class ClaimsWhatItLacks(Evil):
 class RefusesWhatItClaims(Evil):
     caught_by = "test_a_capability_works_or_is_refused[extend]"
 
-    def extend(self, delivery: Delivery, seconds: float, deadline: float) -> NoReturn:
+    def extend(self, deliveries: Sequence[Delivery], seconds: float, deadline: float) -> NoReturn:
         msg = "not now"
         raise ServerError(msg)
 

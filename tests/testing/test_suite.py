@@ -74,9 +74,9 @@ class LosesEverything(breakable.Breakable):
 class SaysMaybe(breakable.Breakable):
     """A refused connection is not told for what it is."""
 
-    def open(self, url: Any, deadline: float) -> Any:
+    def open(self, url: Any, deadline: float, **more: Any) -> Any:
         try:
-            return super().open(url, deadline)
+            return super().open(url, deadline, **more)
         except UnimqError as error:
             raise ValueError(str(error)) from error
 

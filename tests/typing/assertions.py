@@ -138,7 +138,7 @@ def errors() -> None:
 
 
 def drivers(driver: Driver, url: unimq.URL) -> None:
-    session = driver.open(url, 0.0)
+    session = driver.open(url, 0.0, options={})
     assert_type(driver.capabilities(url), unimq.Capabilities)
     checked: Session = session
     checked.send("queue", [b"body"], 0.0)  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]

@@ -12,6 +12,7 @@ import unimq
 import unimq_memory
 from unimq.capabilities import absent
 from unimq.driver import Outgoing
+from unimq.testing.sessions import open_session
 
 
 @pytest.fixture(autouse=True)
@@ -196,7 +197,7 @@ def test_a_reason_is_a_text() -> None:
 def test_one_damaged_dead_letter_keeps_none_from_going_back() -> None:
     """An origin that no queue can have means the queue that is asked; what cannot go back at all is told at the end."""
     with unimq.connect("memory://") as client:
-        session = client.driver.open(client.url, math.inf)
+        session = open_session(client.driver, client.url)
         odd = [Outgoing(b"1", headers={"unimq-dead-origin": name}) for name in ("bad\nname", "full")]
         session.send("jobs.dead", [*odd, Outgoing(b"2")], math.inf)
         queue = client.queue("jobs")

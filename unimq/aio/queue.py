@@ -21,9 +21,9 @@ from unimq.errors import Empty, UnimqError
 from unimq.hooks import Hooks
 from unimq.message import Letter, Receipt
 from unimq.options import count, timeout_seconds
+from unimq.outcomes import raise_failures
 from unimq.queue import DeadLetterQueue, Queue, with_count
 from unimq.receiver import hand_over_is_local
-from unimq.settler import raise_failures
 
 if TYPE_CHECKING:
     from unimq.aio.client import AsyncClient

@@ -84,27 +84,36 @@ class Answers:
         return _told(outcomes)
 
     def _ack(self, ack: frames.Ack, deadline: float) -> list[Problem | None]:
-        return self._settle(ack.deliveries, lambda session, ours: session.ack(ours, deadline))
+        return self._settle(ack.deliveries, lambda session, ours, _: session.ack(ours, deadline))
 
     def _release(self, release: frames.Release, deadline: float) -> list[Problem | None]:
         self._needs("nack")
         check_seconds("delay", release.delay)
         outcomes = self._settle(
-            release.deliveries, lambda session, ours: session.release(ours, release.delay, deadline)
+            release.deliveries,
+            lambda session, ours, _: session.release(ours, release.delay, deadline, unseen=release.unseen),
         )
         self.stirred |= {held.queue for held in release.deliveries}
         return outcomes
 
     def _settle(
-        self, all_held: list[Held], call: Callable[[Session, list[Delivery]], Sequence[UnimqError | None]]
-    ) -> list[Problem | None]:
+        self,
+        all_held: list[Held],
+        call: Callable[[Session, list[Delivery], list[int]], Sequence[Any]],
+        *,
+        settles: bool = True,
+    ) -> list[Any]:
+        """The outcome of each; `call` gets what is held, and the positions of that among all."""
         outcomes, ours = self._found(all_held)
-        if ours:
-            settled = self._store.use(lambda session: call(session, [delivery for _, delivery in ours]))
-            for (position, _), outcome in zip(ours, settled, strict=True):
-                outcomes[position] = None if outcome is None else Problem.of(outcome)
-                if outcome is None or isinstance(outcome, LeaseLost):
-                    self._tokens.settled(all_held[position])
+        if not ours:
+            return outcomes
+        positions = [position for position, _ in ours]
+        results = self._store.use(lambda session: call(session, [delivery for _, delivery in ours], positions))
+        for position, outcome in zip(positions, results, strict=True):
+            failed = isinstance(outcome, UnimqError)
+            outcomes[position] = Problem.of(outcome) if failed else outcome
+            if isinstance(outcome, LeaseLost) or (settles and not failed):
+                self._tokens.settled(all_held[position])
         return outcomes
 
     def _found(self, all_held: list[Held]) -> tuple[list[Any], list[tuple[int, Delivery]]]:
@@ -121,39 +130,23 @@ class Answers:
 
     def _move(self, move: frames.Move, deadline: float) -> list[str | Problem | None]:
         check_names([move.queue], self._limits)
-        outcomes, ours = self._found([held for held, _ in move.pairs])
-        for position, delivery in ours:
-            held, message = move.pairs[position]
-            outcomes[position] = self._outcome(held, lambda: self._move_one(delivery, move.queue, message, deadline))  # noqa: B023
+        for _, message in move.pairs:
+            check_message(message, self._limits)
+
+        def moved(session: Session, ours: list[Delivery], positions: list[int]) -> Sequence[Any]:
+            messages = [move.pairs[position][1] for position in positions]
+            return session.move(move.queue, list(zip(ours, messages, strict=True)), deadline)
+
+        outcomes = self._settle([held for held, _ in move.pairs], moved)
         self.stirred.add(move.queue)
         return outcomes
-
-    def _move_one(self, delivery: Delivery, queue: str, message: Any, deadline: float) -> str | None:
-        check_message(message, self._limits)
-        return self._store.use(lambda session: session.move(delivery, queue, message, deadline))
-
-    def _outcome(self, held: Held, call: Callable[[], Any], *, settles: bool = True) -> Any:
-        try:
-            value = call()
-        except UnimqError as error:
-            if isinstance(error, LeaseLost):
-                self._tokens.settled(held)
-            return Problem.of(error)
-        if settles:
-            self._tokens.settled(held)
-        return value
 
     def _extend(self, extend: frames.Extend, deadline: float) -> list[float | Problem]:
         self._needs("extend")
         check_seconds("seconds", extend.seconds)
-        outcomes, ours = self._found(extend.deliveries)
-        for position, delivery in ours:
-
-            def prolong(session: Session, one: Delivery = delivery) -> float:
-                return session.extend(one, extend.seconds, deadline)
-
-            held = extend.deliveries[position]
-            outcomes[position] = self._outcome(held, lambda: self._store.use(prolong), settles=False)
+        outcomes = self._settle(
+            extend.deliveries, lambda session, ours, _: session.extend(ours, extend.seconds, deadline), settles=False
+        )
         self.stirred |= {held.queue for held in extend.deliveries}  # a shorter lease ends earlier
         return outcomes
 

@@ -160,7 +160,7 @@ class Served:
     def _give_back(self, deliveries: list[Delivery]) -> None:
         # What is not given back here comes back when its lease ends.
         def release(session: Session) -> Any:
-            return session.release(deliveries, 0.0, time.monotonic())
+            return session.release(deliveries, 0.0, time.monotonic(), unseen=True)
 
         if self._store.capabilities.nack.level == "native":
             self._store.use(release)

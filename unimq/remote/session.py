@@ -15,7 +15,7 @@ import msgspec
 
 from unimq import __version__
 from unimq.capabilities import CAPABILITY_NAMES, Capabilities, absent
-from unimq.driver import Delivery, Outgoing, Settling, Stats
+from unimq.driver import BaseSession, Delivery, Outgoing, Settling, Stats
 from unimq.errors import ConnectionLost, InvalidURL, ProtocolError, Timeout, UnimqError
 from unimq.remote import frames
 from unimq.remote.checks import as_held
@@ -65,7 +65,7 @@ class Wire(Protocol):
         ...
 
 
-class RemoteSession:
+class RemoteSession(BaseSession):
     """A session on a holder's store."""
 
     settling: Settling = "any-session"
@@ -170,7 +170,9 @@ class RemoteSession:
             raise ProtocolError(msg)
         return [one.error() if isinstance(one, Problem) else one for one in found]
 
-    def receive(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> Sequence[Delivery]:
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
         """Fetch, waiting at the holder."""
         self._waits = True
         try:
@@ -223,26 +225,24 @@ class RemoteSession:
         found = self._ask(frames.Ack(_held(deliveries)), _nones, deadline, in_doubt=True)
         return self._outcomes(found, len(deliveries))
 
-    def release(self, deliveries: Sequence[Delivery], delay: float, deadline: float) -> Sequence[UnimqError | None]:
+    def release(
+        self, deliveries: Sequence[Delivery], delay: float, deadline: float, *, unseen: bool = False
+    ) -> Sequence[UnimqError | None]:
         """Give them back."""
-        found = self._ask(frames.Release(_held(deliveries), delay), _nones, deadline, in_doubt=True)
+        found = self._ask(frames.Release(_held(deliveries), delay, unseen), _nones, deadline, in_doubt=True)
         return self._outcomes(found, len(deliveries))
 
-    def move(self, delivery: Delivery, queue: str, message: Outgoing, deadline: float) -> str | None:
-        """Store `message` and settle `delivery`."""
-        pairs = [(as_held(delivery), message)]
-        outcome = self._outcomes(self._ask(frames.Move(queue, pairs), _ids, deadline, in_doubt=True), 1)[0]
-        if isinstance(outcome, UnimqError):
-            raise outcome
-        return outcome
+    def move(
+        self, queue: str, pairs: Sequence[tuple[Delivery, Outgoing]], deadline: float
+    ) -> Sequence[str | UnimqError | None]:
+        """Store the messages and settle the deliveries."""
+        held = [(as_held(delivery), message) for delivery, message in pairs]
+        return self._outcomes(self._ask(frames.Move(queue, held), _ids, deadline, in_doubt=True), len(pairs))
 
-    def extend(self, delivery: Delivery, seconds: float, deadline: float) -> float:
-        """Prolong the lease."""
-        found = self._ask(frames.Extend(_held([delivery]), seconds), _floats, deadline)
-        outcome = self._outcomes(found, 1)[0]
-        if isinstance(outcome, UnimqError):
-            raise outcome
-        return outcome
+    def extend(self, deliveries: Sequence[Delivery], seconds: float, deadline: float) -> Sequence[float | UnimqError]:
+        """Prolong the leases."""
+        found = self._ask(frames.Extend(_held(deliveries), seconds), _floats, deadline)
+        return self._outcomes(found, len(deliveries))
 
     # Looking after it
 

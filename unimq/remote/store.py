@@ -10,7 +10,7 @@ from unimq.capabilities import Capabilities
 from unimq.driver import Session
 from unimq.errors import InvalidArgument, InvalidURL, Unsupported
 from unimq.links import ends_session
-from unimq.options import Settings
+from unimq.options import Settings, values
 from unimq.remote.frames import LARGEST_BODY
 from unimq.remote.tokens import Named, Numbered, Tokens
 from unimq.url import URL
@@ -80,7 +80,9 @@ class Store:
                 raise InvalidArgument(msg)
             url = self.url if max_size is None else self.url.with_options(max_size=str(max_size))
             deadline = time.monotonic() + self._settings.connect_timeout
-            found = self._sessions[max_size] = self._driver.open(url, deadline)
+            found = self._sessions[max_size] = self._driver.open(
+                url, deadline, options=values(url, self._driver.options)
+            )
         return found
 
 

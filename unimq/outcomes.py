@@ -1,0 +1,65 @@
+"""Outcomes: what became of each member of a batch, as values, and how the one of a single call is raised."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from unimq.errors import BatchError, UnimqError
+
+__all__ = ["errors_of", "in_parts", "outcome_of", "raise_failures", "raise_one", "the_one"]
+
+T = TypeVar("T")
+K = TypeVar("K")
+R = TypeVar("R")
+
+
+def raise_one(outcomes: Sequence[object]) -> None:
+    """Raise the one outcome, if it is an error."""
+    if isinstance(outcomes[0], UnimqError):
+        raise outcomes[0]
+
+
+def the_one(outcomes: Sequence[R | UnimqError]) -> R:
+    """The one outcome, raised if it is an error."""
+    (outcome,) = outcomes
+    if isinstance(outcome, UnimqError):
+        raise outcome
+    return outcome
+
+
+def errors_of(outcomes: Sequence[object]) -> list[UnimqError | None]:
+    """What went wrong, without the ids of what went well."""
+    return [outcome if isinstance(outcome, UnimqError) else None for outcome in outcomes]
+
+
+def in_parts(
+    members: Sequence[T],
+    kind: Callable[[T], K],
+    settle: Callable[[K, Sequence[T]], Sequence[UnimqError | None]],
+) -> list[UnimqError | None]:
+    """Settle those of each kind together; the outcome of each, in the order given."""
+    parts: dict[K, list[int]] = {}
+    for position, member in enumerate(members):
+        parts.setdefault(kind(member), []).append(position)
+    outcomes: list[UnimqError | None] = [None] * len(members)
+    for key, positions in parts.items():
+        results = settle(key, [members[position] for position in positions])
+        for position, outcome in zip(positions, results, strict=True):
+            outcomes[position] = outcome
+    return outcomes
+
+
+def outcome_of(call: Callable[..., object], *arguments: object) -> UnimqError | None:
+    """What a call raised, or `None`."""
+    try:
+        call(*arguments)
+    except UnimqError as error:
+        return error
+    return None
+
+
+def raise_failures(what: str, outcomes: Sequence[UnimqError | None]) -> None:
+    """Raise a `BatchError` when any member failed."""
+    failed = [outcome for outcome in outcomes if outcome is not None]
+    if failed:
+        msg = f"{what}: {len(failed)} of {len(outcomes)} failed, the first with: {failed[0]}"
+        raise BatchError(msg, outcomes)
