@@ -76,18 +76,19 @@ class Admin(Cases):
     @needs("peek")
     async def test_peek_looks_and_takes_nothing(self, lab: Lab) -> None:
         """The next ones first, up to the limit, as often as one likes; they are all received afterwards."""
-        queue = lab.queue()
+        queue, most = lab.queue(), lab.capabilities.limits.peek or 10
         assert await queue.peek() == []
         headers = {"h": "1"} if lab.capabilities.headers else None
         await queue.put_many([0, 1, 2], headers=headers)
         for _ in range(2):
             seen = await queue.peek(2)
-            assert len(seen) == 2
+            assert len(seen) == min(2, most)
             if lab.capabilities.order != "none":
-                assert [message.body for message in seen] == [0, 1]
+                assert [message.body for message in seen] == [0, 1][:most]
             assert dict(seen[0].headers) == (headers or {})
         assert len(await queue.peek()) == 1
-        assert sorted(message.body for message in await queue.peek(10)) == [0, 1, 2]
+        everything = sorted(message.body for message in await queue.peek(10))
+        assert everything == [0, 1, 2] if most >= 3 else len(everything) == most
         assert sorted(await lab.bodies(queue, 3)) == [0, 1, 2]
         assert await queue.peek(10) == []
 
@@ -107,7 +108,7 @@ class Admin(Cases):
         if lab.capabilities.ttl.level == "native":
             await queue.put("dead", ttl=0.05)
             await lab.sleep(0.1)
-        assert [message.body for message in await queue.peek(10)] == wanted
+        assert [message.body for message in await queue.peek(10)] == wanted[: lab.capabilities.limits.peek]
         await held.ack()
 
     @needs("purge")

@@ -72,7 +72,10 @@ class Getting(Cases):
         assert best_of(latencies) < _PROMPT
 
     async def test_waiting_costs_nothing(self, lab: Lab) -> None:
-        """Waiting takes less than a fifth of the processor time that a loop gets beside it, in the median of three."""
+        """Waiting takes less than a fifth of the time that a loop gets of the processor, in the median of three.
+
+        On a busy machine that is little; then a twentieth of a processor is allowed, which looking now and then takes.
+        """
         queue = lab.queue()
         await queue.ping()
         shares: list[float] = []
@@ -80,7 +83,8 @@ class Getting(Cases):
             start, cpu = time.monotonic(), time.process_time()
             with pytest.raises(Empty):
                 await queue.get(timeout=0.25)
-            shares.append((time.process_time() - cpu) / (time.monotonic() - start) / _attainable_share())
+            share = (time.process_time() - cpu) / (time.monotonic() - start)
+            shares.append(share / max(_attainable_share(), 0.25))
         assert statistics.median(shares) < 0.2
 
     async def test_get_many_takes_what_is_there(self, lab: Lab) -> None:
