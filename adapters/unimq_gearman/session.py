@@ -57,18 +57,16 @@ class GearmanSession(BaseSession):
 
     def send(self, queue: str, messages: Sequence[Outgoing], deadline: float) -> Sequence[str | UnimqError | None]:
         """Submit each as a background job of its own, all in one write."""
-        return self._submit(self._main, queue, messages, deadline)
+        return self._submit(queue, messages, deadline)
 
-    def _submit(
-        self, wire: Wire, queue: str, messages: Sequence[Outgoing], deadline: float
-    ) -> "list[str | UnimqError | None]":
+    def _submit(self, queue: str, messages: Sequence[Outgoing], deadline: float) -> "list[str | UnimqError | None]":
         function = queue.encode()
         # Without a name of its own a job would be taken for another one that waits, and share its row in the store.
         uniques = [os.urandom(16).hex() for _ in messages]
         requests = [_job(function, unique, message) for unique, message in zip(uniques, messages, strict=True)]
         call = Answers(len(messages))
         try:
-            wire.exchange(b"".join(requests), call, deadline)
+            self._main.exchange(b"".join(requests), call, deadline)
         except _BROKEN as error:
             if not call.sent:
                 raise _again(error, in_doubt=False) from error
@@ -122,30 +120,17 @@ class GearmanSession(BaseSession):
     def move(
         self, queue: str, pairs: Sequence[tuple[Delivery, Outgoing]], deadline: float
     ) -> Sequence[str | UnimqError | None]:
-        """One after the other; what is lost on the way ends the rest."""
-        outcomes: list[str | UnimqError | None] = []
-        for delivery, message in pairs:
-            try:
-                outcomes.append(self._move(delivery, queue, message, deadline))
-            except UnimqError as error:
-                if not outcomes and error.ends_session:
-                    raise
-                outcomes.append(error)
-        return outcomes
+        """Submit all, wait until they are stored, then fail the jobs: a client that waits for one is told so.
 
-    def _move(self, delivery: Delivery, queue: str, message: Outgoing, deadline: float) -> str | None:
-        """Submit `message`, wait until it is stored, then fail the job: a client that waits for it is told so.
-
-        In one write, a submit that is refused would be told after the job is gone.
+        In one write, a submit that is refused would be told after its job is gone.
         """
-        wire = self._taker.wires[delivery.token[0]]
-        stored = self._submit(wire, queue, [message], deadline)[0]
-        if isinstance(stored, UnimqError):
-            raise stored
-        outcome = self._settle(packets.WORK_FAIL, [delivery], deadline)[0]
-        if outcome is not None:
-            raise outcome
-        return stored
+        outcomes = self._submit(queue, [message for _, message in pairs], deadline)
+        stored = [position for position, outcome in enumerate(outcomes) if not isinstance(outcome, UnimqError)]
+        settled = self._settle(packets.WORK_FAIL, [pairs[position][0] for position in stored], deadline)
+        for position, lost in zip(stored, settled, strict=True):
+            if lost is not None:
+                outcomes[position] = lost
+        return outcomes
 
     def extend(self, deliveries: Sequence[Delivery], seconds: float, deadline: float) -> Sequence[float | UnimqError]:
         """No clock of the server ends a lease."""
