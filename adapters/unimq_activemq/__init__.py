@@ -14,18 +14,20 @@ Delivery
     sends a copy and acknowledges the original; the copy goes to the tail. Nacks are counted, deliveries that ended with
     the consumer's death are not. Messages come in the order of priority and put, while none is given back; what a dead
     consumer held in larger numbers may come back in another order.
-    A consumer takes one message at a time and never holds what nobody has asked for. After kill -9 and a restart of the
-    broker, all that was confirmed is there. A consumer's host that vanishes without a word keeps what it held until the
-    broker's system notices, because there are no heart-beats yet.
+    A consumer never holds what nobody has asked for, in an iteration too, so taking many at a time is slower than with
+    a subscription that stays. After kill -9 and a restart of the broker, all that was confirmed is there. Broker and
+    client give signs of life every 10 s (`?heart_beat=`): a consumer that vanishes or freezes without a word loses its
+    messages to others after two or three of these, and a get that waits notices a broker that stalls.
 
 Limits
     The broker must be configured for what it silently ignores otherwise: `schedulerSupport="true"` for delays,
     `prioritizedMessages="true"` for priorities, the statistics plugin (with XStream and Jettison) for stats, purge and
-    queues, without which these time out. A delay is kept to half a second, never early. Expiry goes by the clocks of
-    both hosts. A broker takes 100 MB of body and 1000 headers of 10 KiB by default. Names have no blanks and none of
-    `, ? * >`. A peek shows what other consumers hold as well; stats and purge read the delayed messages of all queues.
-    STOMP can neither remove a queue nor a message that waits. Queues that are not used stay until the broker collects
-    them (`gcInactiveDestinations`), and thousands of them slow it down.
+    queues. A connect asks for the scheduler and the plugin, and what is missing is refused. Priorities cannot be asked
+    for: `?prioritized=true` says that they hold. A delay is kept to half a second, never early. Expiry goes by the
+    clocks of both hosts. A broker takes 100 MB of body and 1000 headers of 10 KiB by default. Names have no blanks and
+    none of `, ? * >`. A peek shows what other consumers hold as well; stats and purge read the delayed messages of all
+    queues. STOMP can neither remove a queue nor a message that waits. Queues that are not used stay until the broker
+    collects them (`gcInactiveDestinations`), and thousands of them slow it down.
 
 Escape hatch
     A delivered message's `native` is a `stomp.utils.Frame`, with the headers as they came. An application's header

@@ -41,14 +41,15 @@ def connect(url: URL, own: Mapping[str, Any], deadline: float) -> tuple[Wire, st
         connection = tls.wrap(connection, tls.context(url, own), url, host, deadline)
     wire = Wire(connection, str(url))
     try:
-        return wire, _log_in(wire, url, host, deadline)
+        return wire, _log_in(wire, url, own, host, deadline)
     except BaseException:
         wire.close()
         raise
 
 
-def _log_in(wire: Wire, url: URL, host: str, deadline: float) -> str:
-    headers = {"accept-version": "1.2", "host": host, "heart-beat": "0,0"}
+def _log_in(wire: Wire, url: URL, own: Mapping[str, Any], host: str, deadline: float) -> str:
+    beat_ms = round(own["heart_beat"] * 1000)
+    headers = {"accept-version": "1.2", "host": host, "heart-beat": f"{beat_ms},{beat_ms}"}
     if url.user is not None:
         headers["login"] = url.user
     if url.password is not None:
@@ -72,7 +73,16 @@ def _log_in(wire: Wire, url: URL, host: str, deadline: float) -> str:
             raise refused
         msg = f"{url}: the broker refuses the connection: {wire.complaint}"
         raise ConnectError(msg)
+    wire.speaks_every, wire.hears_every = _beats(beat_ms, wire.welcome.headers.get("heart-beat", "0,0"))
     return f"{wire.welcome.headers.get('server', 'a STOMP broker')}"
+
+
+def _beats(wanted_ms: int, told: str) -> tuple[float, float]:
+    """Seconds between our signs of life and between the broker's, 0 for none: the slower of the two has its way."""
+    speaks, _, hears = told.partition(",")
+    theirs = [int(text) if text.isascii() and text.isdigit() else 0 for text in (hears, speaks)]
+    ours, broker = (max(wanted_ms, one) / 1000 if wanted_ms and one else 0.0 for one in theirs)
+    return ours, broker
 
 
 def _told(url: URL) -> str:

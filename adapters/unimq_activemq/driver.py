@@ -33,7 +33,7 @@ _CAPABILITIES: Final = Capabilities(
     queues=native("those that hold messages; needs the statistics plugin"),
     guarantee="at-least-once",
     survives_process_death="yes",
-    survives_host_loss="no",
+    survives_host_loss="yes",
     survives_server_restart="yes",
     order="fifo-until-redelivery",
     nack_place="tail",
@@ -43,7 +43,13 @@ _CAPABILITIES: Final = Capabilities(
     delay_step=1.0,
     keeps=frozenset({"id", "priority"}),
     # A comma makes several destinations of one, a question mark begins options, * and > are wildcards.
-    limits=Limits(body=100 * 1024 * 1024, name_characters=r"[^\x00-\x20\x7f,?*>]", headers=5000),
+    limits=Limits(
+        body=100 * 1024 * 1024,
+        name_characters=r"[^\x00-\x20\x7f,?*>]",
+        headers=5000,
+        header_count=990,
+        reserved=r"ActiveMQ\..*",
+    ),
 )
 
 
@@ -59,6 +65,14 @@ class ActiveMQDriver:
     options = (
         Option("persistent", "bool", default=True, doc="Whether the broker writes messages to its disk."),
         Option("prioritized", "bool", default=False, doc="Whether the broker's policy has `prioritizedMessages`."),
+        Option(
+            "heart_beat",
+            "duration",
+            10.0,
+            "How often broker and client give a sign of life; 0 for never. Twice to three times that tells a death.",
+            minimum=0,
+            maximum=3600,
+        ),
         *tls.OPTIONS,
     )
 
@@ -68,9 +82,15 @@ class ActiveMQDriver:
             msg = f"{url}: activemq has no transport {url.transport!r}: write activemq:// or activemq+ssl://"
             raise InvalidURL(msg)
         tls.check(url, tls=url.transport == "ssl")
-        if read(url, self.options)["prioritized"]:
-            return replace(_CAPABILITIES, priority=native(), priority_levels=10)
-        return _CAPABILITIES
+        own = read(url, self.options)
+        told = _CAPABILITIES
+        if own["prioritized"]:
+            told = replace(told, priority=native(), priority_levels=10)
+        if not own["heart_beat"]:
+            told = replace(told, survives_host_loss="no")
+        if not own["persistent"]:
+            told = replace(told, survives_server_restart="no")
+        return told
 
     def open(
         self, url: URL, deadline: float, *, options: Mapping[str, Any], known: Capabilities | None = None
@@ -80,9 +100,11 @@ class ActiveMQDriver:
         from unimq_activemq.session import ActiveMQSession  # noqa: PLC0415 - as above
 
         wire, server = connect(url, options, deadline)
-        session = ActiveMQSession(wire, self.capabilities(url), server, str(url), persistent=options["persistent"])
+        can = known or self.capabilities(url)
+        session = ActiveMQSession(wire, can, server, str(url), persistent=options["persistent"])
         try:
-            session.prove(deadline)
+            if known is None:
+                session.prove(deadline)
         except BaseException:
             session.close()
             raise

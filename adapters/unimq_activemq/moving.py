@@ -38,18 +38,20 @@ class Mover:
         self._persistent = persistent
 
     def move(self, queue: str, pairs: Sequence[tuple[Token, Outgoing]], deadline: float) -> list[Moved]:
-        """Do all in two exchanges, so that a copy that is refused can be taken back, and its original stays in hand."""
+        """Prepare each, and end it when its copy was taken: one that is refused leaves its original in hand.
+
+        One after the other, the end of each in one exchange with the next: an acknowledgement frees its subscription's
+        credit, and of several at once each would take a copy that was just sent, which would come back out of order.
+        """
         moves: list[Moved] = []
-        frames: list[bytes] = []
-        receipts: list[tuple[Moved, str]] = []
+        ending, receipts = b"", list[tuple[Moved, str]]()
         for token, message in pairs:
             one = Moved(token, self._wire.name())
             moves.append(one)
-            data, answered = self._prepared(one, queue, message)
-            frames.append(data)
-            receipts += [(one, receipt) for receipt in answered]
-        self._answered(b"".join(frames), receipts, deadline)
-        self._finish(moves, deadline)
+            data, wanted = self._prepared(one, queue, message)
+            self._answered(ending + data, [*receipts, *[(one, receipt) for receipt in wanted]], deadline)
+            ending, receipts = self._ended(one)
+        self._answered(ending, receipts, deadline)
         return moves
 
     def _prepared(self, one: Moved, queue: str, message: Outgoing) -> tuple[bytes, list[str]]:
@@ -65,20 +67,16 @@ class Mover:
         frames.append(encode("ACK", {"id": one.token[1], **within, "receipt": receipts[-1]}))
         return b"".join(frames), receipts
 
-    def _finish(self, moves: Sequence[Moved], deadline: float) -> None:
-        frames: list[bytes] = []
-        receipts: list[tuple[Moved, str]] = []
-        for one in moves:
-            receipt = self._wire.receipt()
-            receipts.append((one, receipt))
-            command = "ABORT" if one.complaint else "COMMIT"
-            frames.append(encode(command, {"transaction": one.transaction, "receipt": receipt}))
-        ends = [end for one in moves if not one.complaint for end in self._taker.done(one.token)]
-        for command, headers in ends:
-            receipt = self._wire.receipt()
-            receipts.append((moves[-1], receipt))
-            frames.append(encode(command, {**headers, "receipt": receipt}))
-        self._answered(b"".join(frames), receipts, deadline)
+    def _ended(self, one: Moved) -> tuple[bytes, list[tuple[Moved, str]]]:
+        """The end of a transaction, and of the subscription of what was moved."""
+        frames = [("ABORT" if one.complaint else "COMMIT", {"transaction": one.transaction})]
+        if not one.complaint:
+            frames += self._taker.done(one.token)
+        receipts = [self._wire.receipt() for _ in frames]
+        data = [
+            encode(command, {**headers, "receipt": r}) for (command, headers), r in zip(frames, receipts, strict=True)
+        ]
+        return b"".join(data), [(one, receipt) for receipt in receipts]
 
     def _answered(self, data: bytes, receipts: Sequence[tuple[Moved, str]], deadline: float) -> None:
         answers = self._exchange(data, [receipt for _, receipt in receipts], deadline)

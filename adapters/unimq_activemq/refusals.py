@@ -19,7 +19,10 @@ _KINDS: Final[tuple[tuple[re.Pattern[str], type[UnimqError], str], ...]] = (
         "; make room, or raise its systemUsage",
     ),
     (
-        re.compile(r"maximum (?:data length|frame size|header|number of headers)|number of headers", re.IGNORECASE),
+        re.compile(
+            r"maximum (?:data length|frame size|header|command length|number of headers)",
+            re.IGNORECASE,
+        ),
         TooLarge,
         "; make the message smaller, or raise its wireFormat limits",
     ),

@@ -25,11 +25,11 @@ class ActiveMQSession(BaseSession):
     """A session of the driver contract."""
 
     settling: Settling = "duplex"
-    takes_back = True
 
     def __init__(self, wire: Wire, capabilities: Capabilities, server: str, where: str, *, persistent: bool) -> None:
         self.capabilities = capabilities
         self._wire = wire
+        self.beat_every = wire.beat_every
         self._server = server
         self._where = where
         self._persistent = persistent
@@ -85,6 +85,7 @@ class ActiveMQSession(BaseSession):
             # A broker that will not take a frame says so, and closes the connection.
             told = refusal(self._where, wire.complaint) if wire.complaint else None
             if isinstance(told, TooLarge):
+                told.ends_session = True
                 return told
             error.in_doubt = error.in_doubt or written
             if not error.in_doubt:
@@ -95,17 +96,12 @@ class ActiveMQSession(BaseSession):
     def receive(
         self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
     ) -> Sequence[Delivery]:
-        """Take what is there; wait for the first."""
+        """Take what is there; wait for the first. An iteration gets no messages before it asks for them."""
         self._wire.look()
-        take = self._taker.take_ahead if ahead else self._taker.take
         return [
             delivery_of(subscription.queue, frame, (subscription.id, frame.headers["ack"]))
-            for subscription, frame in take(queues, limit, deadline)
+            for subscription, frame in self._taker.take(queues, limit, deadline)
         ]
-
-    def stop_ahead(self, queues: Sequence[str], deadline: float) -> None:
-        """End the subscriptions of an iteration."""
-        self._taker.stop_ahead(queues, deadline)
 
     # Settling
 
@@ -138,16 +134,6 @@ class ActiveMQSession(BaseSession):
             return None
         return LeaseLost(f"{self._where}: message {delivery.id!r} went back to its queue")
 
-    def release(
-        self, deliveries: Sequence[Delivery], delay: float, deadline: float, *, unseen: bool = False
-    ) -> Sequence[UnimqError | None]:
-        """Give back what nobody saw. A nack is a move, because what a subscription gives back is not counted."""
-        self._wire.look()
-        outcomes = [self._lost(one) for one in deliveries]
-        mine = [one.token for one, lost in zip(deliveries, outcomes, strict=True) if lost is None]
-        self._taker.give_back(mine, deadline)
-        return outcomes
-
     def move(
         self, queue: str, pairs: Sequence[tuple[Delivery, Outgoing]], deadline: float
     ) -> Sequence[str | UnimqError | None]:
@@ -165,6 +151,10 @@ class ActiveMQSession(BaseSession):
     def interrupt(self) -> None:
         """End a receive."""
         self._taker.interrupt()
+
+    def beat(self, deadline: float) -> None:
+        """A sign of life, and a look for the broker's."""
+        self._wire.beat(deadline)
 
     # Looking after it
 
@@ -193,6 +183,10 @@ class ActiveMQSession(BaseSession):
         wire.write(begin + encode("ABORT", {"transaction": transaction, "receipt": receipt}), deadline)
         wire.answers([receipt], deadline)
         return self._server
+
+    def abandon(self) -> None:
+        """Close the descriptors of a child's copy."""
+        self._wire.abandon()
 
     def close(self) -> None:
         """End the connection; the broker gives back what it held."""

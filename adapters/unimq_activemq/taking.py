@@ -1,18 +1,20 @@
-"""Taking messages: a subscription for each, or one that runs ahead of an iteration, and the fence for empty queues.
+"""Taking messages: a subscription for each, and the fence that tells an empty queue from a slow broker.
 
 STOMP knows no credit: a subscription gets as many messages as its prefetch says, and an acknowledgement makes room for
-the next. So a message that is asked for by itself has a subscription of its own, of prefetch 1, which ends with its
-settlement; the end of a subscription gives back all that is unacknowledged on it, in front and in order.
+the next. So each message has a subscription of its own, of prefetch 1, which ends with its settlement; the end of a
+subscription gives back all that is unacknowledged on it. Iterations have none that stays: what it had received and
+nobody saw would go back in front, but whoever takes such messages one by one gets them in another order.
 """
 
 import time
 from collections.abc import Sequence
 from typing import Final
 
+from unimq.driver import POLL_GRACE
 from unimq.errors import Timeout
 from unimq_activemq.frames import Frame, encode
 from unimq_activemq.mapping import destination
-from unimq_activemq.wire import GRACE, Subscription, Wire
+from unimq_activemq.wire import Subscription, Wire
 
 __all__ = ["Taken", "Taker", "Token"]
 
@@ -37,13 +39,10 @@ class Taker:
         self._wire = wire
         self._turn = 0
         self._interrupted = False
-        self._ahead: dict[tuple[str, ...], list[Subscription]] = {}
 
     def take(self, queues: Sequence[str], limit: int, deadline: float) -> list[Taken]:
         """Up to `limit` messages, each with its subscription; none at the deadline, or when interrupted."""
         self._interrupted = False
-        for names in list(self._ahead):
-            self.stop_ahead(names, self._grace(deadline))
         turned = self._turned(queues)
         if deadline - time.monotonic() < _POLL:
             taken = self._poll(turned, min(limit, _FIRST), self._grace(deadline))
@@ -76,7 +75,7 @@ class Taker:
 
     @staticmethod
     def _grace(deadline: float) -> float:
-        return max(deadline, time.monotonic()) + GRACE
+        return max(deadline, time.monotonic()) + POLL_GRACE
 
     def _wait(self, queues: Sequence[str], deadline: float) -> list[Taken]:
         """The message that comes first."""
@@ -135,36 +134,6 @@ class Taker:
             self._end_all([one], until)
         return tokens
 
-    # Ahead
-
-    def take_ahead(self, queues: Sequence[str], limit: int, deadline: float) -> list[Taken]:
-        """What an iteration gets next: the broker sends up to `limit` messages to it before they are asked for."""
-        self._interrupted = False
-        names = tuple(queues)
-        subscriptions = self._ahead.get(names)
-        if subscriptions is None or subscriptions[0].prefetch != limit:
-            self.stop_ahead(names, self._grace(deadline))
-            subscriptions = self._ahead[names] = [self._new(queue, limit) for queue in queues]
-            self._wire.write(b"".join(map(_subscribe, subscriptions)), self._grace(deadline))
-        if not any(map(_is_there, subscriptions)):
-            if deadline - time.monotonic() < _POLL:
-                self._fence(queues, [], 1, self._grace(deadline))
-            waiting = subscriptions
-            self._wire.wait(lambda: self._interrupted or any(map(_is_there, waiting)), deadline)
-        taken: list[Taken] = []
-        while len(taken) < limit and (filled := [one for one in subscriptions if one.frames]):
-            self._turn += 1
-            one = filled[self._turn % len(filled)]
-            taken.append((one, one.take()))
-        return taken
-
-    def stop_ahead(self, queues: Sequence[str], until: float) -> None:
-        """The iteration is over. What came and was not taken goes back: at once, or with what is still in hand."""
-        subscriptions = self._ahead.pop(tuple(queues), [])
-        for one in subscriptions:
-            one.is_over = True
-        self._end_all([one for one in subscriptions if not one.held], until)
-
     # Settling
 
     def holds(self, token: Token) -> bool:
@@ -199,22 +168,11 @@ class Taker:
         del self._wire.subscriptions[one.id]
         return [("UNSUBSCRIBE", {"id": one.id})]
 
-    def give_back(self, tokens: Sequence[Token], until: float) -> None:
-        """Return what nobody saw, by the end of its subscription: at once, or with what else is in hand there."""
-        over: dict[str, Subscription] = {}
-        for name, ack in tokens:
-            one = self._wire.subscriptions[name]
-            del one.held[ack]
-            one.is_over = True
-            over[name] = one
-        self._ahead = {names: these for names, these in self._ahead.items() if not any(one.is_over for one in these)}
-        self._end_all([one for one in over.values() if not one.held], until)
-
     # Subscriptions
 
     def _new(self, queue: str, prefetch: int = 1) -> Subscription:
         subscription = Subscription(self._wire.name(), destination(queue), queue, prefetch)
-        subscription.is_over = prefetch == 1
+        subscription.is_over = prefetch == 1  # with its one message
         self._wire.subscriptions[subscription.id] = subscription
         return subscription
 
@@ -243,7 +201,3 @@ class Taker:
 def _subscribe(subscription: Subscription, headers: dict[str, str] | None = None) -> bytes:
     how = headers or {"ack": "client-individual", "activemq.prefetchSize": str(subscription.prefetch)}
     return encode("SUBSCRIBE", {"id": subscription.id, "destination": subscription.destination, **how})
-
-
-def _is_there(subscription: Subscription) -> bool:
-    return bool(subscription.frames)

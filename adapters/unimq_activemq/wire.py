@@ -18,10 +18,8 @@ from typing import Final
 from unimq.errors import ConnectionLost, Timeout
 from unimq_activemq.frames import Frame, Parser
 
-__all__ = ["GRACE", "Subscription", "Wire"]
+__all__ = ["Subscription", "Wire"]
 
-GRACE: Final = 1.0
-"""Seconds that an exchange may last beyond its deadline: a poll needs a round trip, and so does an orderly end."""
 _CHUNK: Final = 256 * 1024
 _LAST_WORDS: Final = 0.2
 """Seconds to wait for the broker's reason when it has closed the connection on what was being sent."""
@@ -79,7 +77,9 @@ class Wire:
         self._answers: dict[str, Frame | None] = {}
         self._broken: Exception | None = None
         self._closed = False
-        self.heard = time.monotonic()
+        self.speaks_every = self.hears_every = 0.0
+        """Seconds between our signs of life, and between the broker's; 0: none are wanted."""
+        self._heard = time.monotonic()
         """When something came from the broker last."""
         self.subscriptions: dict[str, Subscription] = {}
         """By their ids, those whose messages are wanted; what arrives for others has gone back to the broker."""
@@ -201,6 +201,22 @@ class Wire:
         """Take what has arrived, without waiting. Raises `ConnectionLost` when the connection has died."""
         self.wait(lambda: False, 0.0)
 
+    @property
+    def beat_every(self) -> float | None:
+        """Seconds between two calls of `beat`: twice as often as signs are wanted. `None`: it need not be called."""
+        wanted = [one for one in (self.speaks_every, self.hears_every) if one]
+        return min(wanted) / 2 if wanted else None
+
+    def beat(self, deadline: float) -> None:
+        """Give a sign of life. Raises `ConnectionLost` when the broker has given none for twice the time agreed."""
+        self.look()
+        silent = time.monotonic() - self._heard
+        if self.hears_every and silent > 2 * self.hears_every:
+            msg = f"{self._where}: the broker gave no sign of life for {silent:.1f} s, {self.hears_every:g} were agreed"
+            raise ConnectionLost(msg)
+        if self.speaks_every:
+            self.write(b"\n", deadline)
+
     def wake(self) -> None:
         """Let those that wait look at what they wait for. From any thread; does not block."""
         with contextlib.suppress(OSError):  # full: it is awake; closed: nobody waits
@@ -233,7 +249,7 @@ class Wire:
         if not data:
             self._broken = ConnectionError("the broker closed the connection")
             return []
-        self.heard = time.monotonic()
+        self._heard = time.monotonic()
         return self._parser.feed(data)
 
     def _stopped_reading(self) -> None:
