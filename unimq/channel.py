@@ -3,7 +3,7 @@
 import re
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
 
 from unimq import headers as reserved
 from unimq.capabilities import Capabilities, Limits
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from unimq.client import Client
     from unimq.message import Letter
 
-__all__ = ["DEAD_SUFFIX", "Channel", "check_name"]
+__all__ = ["DEAD_SUFFIX", "Channel", "check_name", "label", "refuse_pickling"]
 
 T = TypeVar("T")
 
@@ -130,6 +130,22 @@ class Channel(Generic[T]):
         if not self.closed:
             self.closed = True
             self.receiver.close()
+
+
+def label(self: Any) -> str:
+    """What `repr` shows of a queue, while it is half made too; a name that is a URL may have a password."""
+    kind, channel = type(self).__name__, getattr(self, "_channel", None)
+    if channel is None:
+        return f"<{kind}, not made>"
+    scheme, separator, rest = channel.name.partition("://")
+    name = f"{scheme}://***" if separator and "@" in rest else channel.name
+    return f"<{kind} {name!r} of {channel.where}>"
+
+
+def refuse_pickling(self: Any) -> NoReturn:
+    """Say why a queue is not pickled, and what is."""
+    msg = f"{self!r} has connections: give another process its URL (`queue.client.url` can be pickled) and its name"
+    raise TypeError(msg)
 
 
 def check_name(name: str, limits: Limits, *, room: str = "") -> None:

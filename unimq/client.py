@@ -210,7 +210,8 @@ class Client:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.where}>"
+        made = hasattr(self, "where")
+        return f"<{type(self).__name__} {self.where}>" if made else f"<{type(self).__name__}, not made>"
 
     # For the other parts of unimq
 

@@ -25,7 +25,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from unimq import options
 from unimq.capabilities import Capabilities
 from unimq.driver import Delivery, Driver
-from unimq.errors import Closed, ConnectionLost, LeaseLost, Timeout, TooManyInFlight, UnimqError
+from unimq.errors import Closed, ConnectionLost, InvalidArgument, LeaseLost, Timeout, TooManyInFlight, UnimqError
 from unimq.hooks import ConnectionEvent, Hooks
 from unimq.links import Host, Link, Receiving
 from unimq.options import Settings
@@ -254,7 +254,7 @@ class Pool:
     def _open(self, host: Host, deadline: float) -> Link:
         url = host.url
         if self._credentials is not None:
-            url = url.with_credentials(*self._credentials())
+            url = url.with_credentials(*_user_and_password(self._credentials()))
         now = time.monotonic()
         until = min(max(deadline, now + _CONNECT_LEAST), now + self._connect_timeout)
         try:
@@ -357,6 +357,14 @@ class Pool:
     def _tell(self, host: Host, state: Any, error: UnimqError | None) -> None:
         if self._hooks.connection is not None:
             self._hooks.connection(ConnectionEvent(host.label, state, error))
+
+
+def _user_and_password(given: Any) -> tuple[str, str]:
+    """What `credentials=` returned, if it has the right shape; it is not shown."""
+    if type(given) in (tuple, list) and list(map(type, given)) == [str, str]:
+        return given[0], given[1]
+    msg = f"credentials: returned a {type(given).__name__}: must return a tuple of user and password, both str"
+    raise InvalidArgument(msg)
 
 
 def _stable_hash(key: str) -> int:

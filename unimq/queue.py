@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
 
 from unimq import admin
 from unimq.capabilities import Capabilities
-from unimq.channel import Channel
+from unimq.channel import Channel, label, refuse_pickling
 from unimq.message import Message, Receipt
 from unimq.options import count, timeout_seconds
 from unimq.outcomes import raise_failures
@@ -359,8 +359,8 @@ class Queue(Generic[T]):
     ) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name!r} of {self._channel.where}>"
+    __repr__ = label
+    __reduce__ = refuse_pickling
 
     def _deadline(self, timeout: float | timedelta | None) -> float:
         return self._channel.deadline(timeout_seconds(timeout))

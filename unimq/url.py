@@ -7,16 +7,17 @@ attribute dump. Pickled, copied and compared it is whole, because child processe
 
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final, NamedTuple, NoReturn
 from urllib.parse import quote, unquote
 
 from unimq.errors import InvalidURL
+from unimq.masking import MASK, Secret, is_secret
 
 __all__ = ["URL", "Host", "Options", "is_secret"]
 
-MASK: Final = "***"
 FILE_TRANSPORTS: Final = frozenset({"unix", "ipc", "inproc"})
 """Transports whose path is a socket, and no queue."""
 _HOW: Final = 'special characters are written percent-encoded, see urllib.parse.quote(value, safe="")'
@@ -24,10 +25,8 @@ _SCHEME: Final = re.compile(r"([a-z][a-z0-9.-]*)(?:\+([a-z0-9.-]+))?\Z")
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # Control characters would be lines of their own on a wire of text; surrogates are not writable at all.
 _FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_SECRET: Final = re.compile(
-    r"(?:.*_)?(?:pass(?:word|wd|code|phrase)?|pwd|secret|token|credentials?|(?:api|access|auth|private)_?key)(?:_.*)?"
-)
 _quote: Final = partial(quote, safe="")
+_LONGEST_PASSWORD: Final = 65536
 _LAST_PORT: Final = 65535
 _PORT_RULE: Final = f"a port must be a number from 1 to {_LAST_PORT}"
 _OPTION_RULE: Final = "an option is written name=value, options are separated by '&'"
@@ -47,28 +46,6 @@ class Host(NamedTuple):
         return name if self.port is None else f"{name}:{self.port}"
 
 
-class _Secret:
-    """Holds a value that no text of it shows."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __repr__(self) -> str:
-        return MASK
-
-
-def is_secret(option: str) -> bool:
-    """Whether the values of an option of that name are masked wherever a URL is shown.
-
-    The name decides, because a URL is shown before its driver, who knows the option, is looked for: one of its words
-    (`_` between them) is password, passcode, passphrase, secret, token, credentials, api_key or the like. Names that
-    end in `_file` tell where a secret is, and are none.
-    """
-    return _SECRET.fullmatch(option.lower()) is not None and not option.lower().endswith("_file")
-
-
 class Options(Mapping[str, str]):
     """The options of a URL's query, decoded, in the order given, in clear. Read-only; its `repr` masks secrets."""
 
@@ -76,7 +53,7 @@ class Options(Mapping[str, str]):
 
     def __init__(self, values: Mapping[str, str]) -> None:
         """Keep a copy of `values`."""
-        self._values = _Secret(dict(values))
+        self._values = Secret(dict(values))
 
     def __getitem__(self, name: str) -> str:
         return str(self._values.value[name])
@@ -96,7 +73,7 @@ class URL:
 
     __slots__ = ("_password", "hosts", "options", "path", "scheme", "transport", "user")
 
-    _password: _Secret | None
+    _password: Secret | None
     scheme: str
     """In lower case, without the transport."""
     transport: str | None
@@ -133,7 +110,7 @@ class URL:
             "scheme": scheme,
             "transport": transport,
             "user": user or None,
-            "_password": None if password is None else _Secret(password),
+            "_password": None if password is None else Secret(password),
             "hosts": hosts,
             "path": path,
             "options": Options(given),
@@ -160,7 +137,13 @@ class URL:
                 _refuse("", "none was given and UNIMQ_URL is not set: pass a URL such as sqlite:///jobs.db?queue=jobs")
         if not isinstance(text, str):
             _refuse("", f"it must be a str or a unimq.URL, is {type(text).__name__}")
-        return _Parser(text, environ).parse()
+        try:
+            return _Parser(text, environ).parse()
+        except InvalidURL as error:
+            refused = error.with_traceback(None)
+        # From here, where no frame's local variables have the text: tools that report errors show them.
+        del text, environ
+        raise refused
 
     @property
     def password(self) -> str | None:
@@ -248,7 +231,8 @@ class URL:
         return self._text(_masked)
 
     def __repr__(self) -> str:
-        return f"URL({str(self)!r})"
+        # One that is half made has no parts yet; a traceback may show it all the same.
+        return f"URL({str(self)!r})" if hasattr(self, "options") else "<URL, not made>"
 
     def __format__(self, spec: str) -> str:
         return format(str(self), spec)
@@ -375,12 +359,22 @@ def _read_password(scheme: str, path: str, given: str | None) -> str:
     if given is not None:
         _refuse(scheme, "it has a password and a password_file=: give one of them")
     try:
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs 5 ms of import
-            return file.read().removesuffix("\n")
+        # No device or pipe, which could have no end; its kind is looked at first, because opening a pipe may block.
+        if stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - pathlib costs 5 ms of import
+            with open(path, encoding="utf-8") as file:  # noqa: PTH123
+                password = file.read(_LONGEST_PASSWORD + 1).removesuffix("\n")
+            if len(password) <= _LONGEST_PASSWORD:
+                return password
+            reason = f"it has more than {_LONGEST_PASSWORD} characters"
+        else:
+            reason = "it is no regular file"
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
-    # Raised here, without a context: a UnicodeDecodeError carries all of the file.
-    return _refuse(scheme, f"password_file={path!r} cannot be read: {reason}")
+    # Raised here, without a context: a UnicodeDecodeError carries all of the file. What is in no directory that exists
+    # may be the password itself, given in the wrong place.
+    folder = os.path.dirname(path)  # noqa: PTH120
+    shown = repr(path) if folder and os.path.isdir(folder) and "\0" not in path else MASK  # noqa: PTH112
+    return _refuse(scheme, f"password_file={shown} cannot be read: {reason}")
 
 
 def _masked(name: str, value: str) -> str:

@@ -1,10 +1,11 @@
 """The driver of `sqlite:///`: what it can do, and connections to the file."""
 
+import os
 from collections.abc import Mapping
 from typing import Any, Final
 
 from unimq.capabilities import Capabilities, Limits, native
-from unimq.errors import InvalidURL
+from unimq.errors import InvalidURL, StorageError
 from unimq.options import Option
 from unimq.url import URL
 from unimq_sqlite.session import SQLiteSession
@@ -70,6 +71,7 @@ class SQLiteDriver:
             "What a stored message survives: `full` a power loss, `normal` the process being killed.",
             choices=("full", "normal"),
         ),
+        Option("create", "bool", default=True, doc="Make the file when it is not there; else that is an error."),
         Option("shared", "bool", default=False, doc="Make the tables inside a database that has others already."),
     )
 
@@ -85,6 +87,9 @@ class SQLiteDriver:
     ) -> SQLiteSession:
         """A connection to the file, whose tables are made when they are not there."""
         path = url.file_path
+        if not options["create"] and not os.path.exists(path):  # noqa: PTH110 - pathlib costs 5 ms of import
+            msg = f"there is no sqlite store {path!r}: a put makes it, if the path is right"
+            raise StorageError(msg)
         store = open_store(path, shared=options["shared"], durability=options["durability"], deadline=deadline)
         return SQLiteSession(store, self.capabilities(url), bell(path), options["max_size"])
 

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 import unimq
 from unimq.capabilities import absent
 from unimq.driver import Stats
@@ -94,3 +96,15 @@ def test_dead_letters_are_shown_put_back_and_removed(run, here: str) -> None:
     assert json.loads(run("dead", "purge", here, "--yes", "--json").stdout) == {"purged": 2, "queue": "mail.dead"}
     assert json.loads(run("dead", "redrive", here, "--json").stdout) == {"redriven": 0}
     assert "no dead letters in mail.dead" in run("dead", "list", here).stderr
+
+
+@pytest.mark.parametrize(
+    "command", [["get"], ["peek"], ["stats"], ["queues"], ["purge", "--yes"], ["dead", "list"], ["dead", "redrive"]]
+)
+def test_a_typo_makes_no_file(run, tmp_path, command: list[str]) -> None:
+    """Looking and removing say that there is none; a put makes it."""
+    url = f"sqlite:///{tmp_path}/typo.db?queue=mail"
+    assert "there is no sqlite store" in run(*command, url, code=1).stderr
+    assert list(tmp_path.iterdir()) == []
+    run("put", url, "1")
+    assert run("get", url).stdout == "1\n"

@@ -117,7 +117,8 @@ class AsyncClient:
         await self.close()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.sync.where}>"
+        made = hasattr(self, "sync")
+        return f"<{type(self).__name__} {self.sync.where}>" if made else f"<{type(self).__name__}, not made>"
 
     # For the other parts of unimq
 

@@ -14,7 +14,7 @@ from unimq.aio.message import AsyncMessage
 from unimq.aio.threads import Batcher, Pump, in_thread
 from unimq.aio.twins import twin_of
 from unimq.capabilities import Capabilities
-from unimq.channel import Channel
+from unimq.channel import Channel, label, refuse_pickling
 from unimq.client import Pong
 from unimq.driver import Outgoing, Stats
 from unimq.errors import Empty, UnimqError
@@ -260,8 +260,8 @@ class AsyncQueue(Generic[T]):
     ) -> None:
         await self.close()
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name!r} of {self._channel.where}>"
+    __repr__ = label
+    __reduce__ = refuse_pickling
 
     # For the other parts of unimq
 

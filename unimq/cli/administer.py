@@ -8,7 +8,15 @@ import msgspec
 
 import unimq
 from unimq import headers as reserved
-from unimq.cli.arguments import codec_option, count_option, json_option, message_queue, queue_option, url_argument
+from unimq.cli.arguments import (
+    codec_option,
+    count_option,
+    existing,
+    json_option,
+    message_queue,
+    queue_option,
+    url_argument,
+)
 from unimq.cli.show import body_of, known, message_record, messages, note, print_json, print_table
 
 __all__ = ["COMMANDS"]
@@ -27,7 +35,7 @@ yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @json_option
 def stats(url: str | None, *, queue: str | None, as_json: bool) -> None:
     """Count the messages of a queue by state; what the backend does not know is shown as unknown."""
-    with unimq.Queue(url, name=queue) as counted:
+    with unimq.Queue(existing(url), name=queue) as counted:
         figures = msgspec.to_builtins(counted.stats())
         name = counted.name
     if as_json:
@@ -47,7 +55,7 @@ def stats(url: str | None, *, queue: str | None, as_json: bool) -> None:
 @json_option
 def queues(url: str | None, *, as_json: bool) -> None:
     """List the queues that exist."""
-    with unimq.connect(url) as client:
+    with unimq.connect(existing(url)) as client:
         names = client.queues()
     if as_json:
         print_json(names)
@@ -63,7 +71,7 @@ def queues(url: str | None, *, as_json: bool) -> None:
 @json_option
 def purge(url: str | None, *, queue: str | None, yes: bool, as_json: bool) -> None:
     """Remove the messages that nobody holds. It asks on a terminal; elsewhere it wants --yes."""
-    with unimq.Queue(url, name=queue) as emptied:
+    with unimq.Queue(existing(url), name=queue) as emptied:
         _purge(emptied, yes=yes, as_json=as_json)
 
 
@@ -100,7 +108,7 @@ def dead() -> None:
 @json_option
 def list_(url: str | None, count: int, *, queue: str | None, codec: str | None, as_json: bool) -> None:
     """Show dead letters and why they were given up."""
-    with message_queue(url, queue, codec) as parent:
+    with message_queue(existing(url), queue, codec) as parent:
         letters = parent.dead.peek(count)
         if not letters:
             note(f"no dead letters in {parent.dead.name}")
@@ -130,7 +138,7 @@ def _row(letter: "unimq.Message[Any]") -> tuple[str, ...]:
 @json_option
 def redrive(url: str | None, limit: int | None, *, queue: str | None, as_json: bool) -> None:
     """Put dead letters back where they came from, as if never delivered."""
-    with unimq.Queue(url, name=queue) as parent:
+    with unimq.Queue(existing(url), name=queue) as parent:
         moved = parent.dead.redrive(limit)
     print_json({"redriven": moved}) if as_json else click.echo(f"{messages(moved)} put back")
 
@@ -142,7 +150,7 @@ def redrive(url: str | None, limit: int | None, *, queue: str | None, as_json: b
 @json_option
 def purge_dead(url: str | None, *, queue: str | None, yes: bool, as_json: bool) -> None:
     """Remove the dead letters. It asks on a terminal; elsewhere it wants --yes."""
-    with unimq.Queue(url, name=queue) as parent:
+    with unimq.Queue(existing(url), name=queue) as parent:
         _purge(parent.dead, yes=yes, as_json=as_json)
 
 

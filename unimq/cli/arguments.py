@@ -8,12 +8,14 @@ from typing import Any, Final, TypeVar
 import click
 
 import unimq
+from unimq import registry
 from unimq.options import parse_duration
 
 __all__ = [
     "codec_option",
     "count_option",
     "duration",
+    "existing",
     "json_option",
     "looks_like_url",
     "message_queue",
@@ -68,7 +70,15 @@ raw_option = click.option("--raw", is_flag=True, help="Print control characters 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
 
 
-def message_queue(url: str | None, name: str | None, codec: str | None) -> "unimq.Queue[Any]":
+def existing(url: str | None) -> unimq.URL:
+    """The URL for a look or a removal: a typo in a path must not make a file, where the backend would."""
+    parsed = unimq.URL.parse(url)
+    if any(option.name == "create" for option in registry.driver(parsed.scheme).options):
+        return parsed.with_options(create=parsed.options.get("create", "false"))
+    return parsed
+
+
+def message_queue(url: "str | unimq.URL | None", name: str | None, codec: str | None) -> "unimq.Queue[Any]":
     """A queue whose bodies are shown to people or made by them.
 
     Nothing in it is given up by a look: not what this codec cannot decode, nor what was looked at too often.

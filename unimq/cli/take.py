@@ -11,6 +11,7 @@ from unimq.cli.arguments import (
     codec_option,
     count_option,
     duration,
+    existing,
     json_option,
     message_queue,
     queue_option,
@@ -51,7 +52,7 @@ def get(  # noqa: PLR0913 - its options
     go back; this counts as a delivery where deliveries are counted, so that peek is the better choice where the backend
     has it.
     """
-    with message_queue(url, queue, codec) as source:
+    with message_queue(existing(url), queue, codec) as source:
         if keep and not source.capabilities.nack:
             msg = f"--keep: {source!r} cannot take a message back; use peek where there is one"
             raise unimq.Unsupported(msg)
@@ -109,7 +110,7 @@ def peek(  # noqa: PLR0913 - its options
     url: str | None, count: int, *, queue: str | None, codec: str | None, raw: bool, as_json: bool
 ) -> None:
     """Print the next messages without taking them."""
-    with message_queue(url, queue, codec) as source:
+    with message_queue(existing(url), queue, codec) as source:
         found = source.peek(count)
         for message in found:
             print_message(message, as_json=as_json, raw=raw)

@@ -1,0 +1,77 @@
+"""What is secret stays so in the corners: files, frames, names, half-made objects."""
+
+import os
+import pickle
+import traceback
+from pathlib import Path
+
+import pytest
+
+import unimq
+
+SECRET = "hunter2-71"
+
+
+@pytest.mark.parametrize("name", ["authToken", "api-key", "client-secret", "jwt", "accessKey", "bearer"])
+def test_secret_names_in_other_spellings_are_masked(name: str) -> None:
+    """With capitals or dashes between their words."""
+    assert str(unimq.URL.parse(f"x://h?{name}={SECRET}")) == f"x://h?{name}=***"
+
+
+def test_a_password_file_is_a_regular_file_of_some_size(tmp_path: Path) -> None:
+    """A device or a pipe may have no end; what is large is no password."""
+    large, pipe = tmp_path / "large", tmp_path / "pipe"
+    large.write_text("x" * 100_000)
+    os.mkfifo(pipe)
+    for file, why in ((Path("/dev/zero"), "no regular file"), (pipe, "no regular file"), (large, "more than 65536")):
+        with pytest.raises(unimq.InvalidURL, match=why):
+            unimq.URL.parse(f"x://ada@h?password_file={file}")
+
+
+def test_a_password_given_as_its_file_is_not_shown() -> None:
+    """A mistake that is easily made; a path in a directory that exists is shown."""
+    with pytest.raises(unimq.InvalidURL, match=r"password_file=\*\*\* cannot be read") as caught:
+        unimq.URL.parse(f"x://ada@h?password_file={SECRET}")
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+def test_no_frame_has_the_text_of_a_url_that_was_refused() -> None:
+    """Tools that report errors show the local variables of each frame; only the caller's own has it."""
+    made = [f"x://ada:{SECRET}@h:0/", f"x://ada:{SECRET}@h/%zz", f"x://ada:{SECRET}@@h"]
+    for number in range(len(made)):
+        with pytest.raises(unimq.InvalidURL) as caught:
+            unimq.URL.parse(made[number])
+        trace = caught.value.__traceback__
+        while trace is not None:
+            if trace.tb_frame.f_code.co_filename != __file__:
+                assert SECRET not in repr(trace.tb_frame.f_locals)
+            trace = trace.tb_next
+
+
+def test_a_queue_whose_name_is_a_url_shows_no_password() -> None:
+    """Whatever it is for."""
+    with unimq.Queue("memory://", name=f"http://ada:{SECRET}@example.org/feed") as queue:
+        assert repr(queue) == "<Queue 'http://***' of memory://>"
+
+
+@pytest.mark.parametrize("kind", [unimq.Queue, unimq.AsyncQueue, unimq.Client, unimq.AsyncClient, unimq.URL])
+def test_what_is_half_made_can_be_shown(kind: type) -> None:
+    """A traceback that captures local variables must not fail by it."""
+    assert "not made" in repr(kind.__new__(kind))
+
+
+def test_a_queue_says_why_it_is_not_pickled() -> None:
+    """And what is given to another process instead."""
+    with unimq.Queue("memory:///jobs") as queue, pytest.raises(TypeError, match="has connections: give .* its URL"):
+        pickle.dumps(queue)
+
+
+@pytest.mark.parametrize("given", [None, ("ada",), ("ada", b"x"), f"ada:{SECRET}", ("ada", SECRET, 1)])
+def test_credentials_of_another_shape_are_refused(given: object) -> None:
+    """Without showing them."""
+    with (
+        unimq.Queue("memory:///jobs", credentials=lambda: given) as queue,  # type: ignore[arg-type,return-value]
+        pytest.raises(unimq.InvalidArgument, match="a tuple of user and password") as caught,
+    ):
+        queue.put(1)
+    assert SECRET not in str(caught.value)
