@@ -26,6 +26,8 @@ _HEARTBEAT_MS: Final = 1000
 _SILENT_MS: Final = 3000
 _CLOSE_WITHIN: Final = 0.9
 _LARGEST: Final = 64 * 1024 * 1024 + 1024
+_IDLE: Final = 0.05
+"""Seconds without a use after which a connection is looked at before it is written to."""
 _LONGEST_POLL: Final = 3600.0
 """Seconds; libzmq counts milliseconds in an int."""
 
@@ -38,6 +40,7 @@ class Link:
         self._where = where
         self._monitored = not endpoint.startswith("inproc:")  # which has no events
         self._lock = threading.Lock()
+        self._used = 0.0
         self._closing = self._closed = self._broken = False
         self._socket: zmq.Socket[bytes] = context().socket(zmq.DEALER)
         options = {
@@ -90,7 +93,9 @@ class Link:
     def send(self, frame: bytes) -> None:
         """Give it to libzmq, unless the connection is known to be gone."""
         with self._use():
-            self._look()
+            # A socket whose connection ended a moment ago has nowhere to send to, and says so.
+            if time.monotonic() - self._used > _IDLE:
+                self._look()
             try:
                 self._socket.send(frame, zmq.NOBLOCK)
             except zmq.ZMQError as error:
@@ -101,16 +106,17 @@ class Link:
         """Wait for a frame, for the end of the connection, or to be woken."""
         with self._use():
             while True:
-                with contextlib.suppress(zmq.Again):
-                    return self._socket.recv(zmq.NOBLOCK)
                 rest = until - time.monotonic()
                 ready = dict(self._poller.poll(ceil(max(0.0, min(rest, _LONGEST_POLL)) * 1000)))
+                if self._socket in ready:
+                    self._used = time.monotonic()
+                    return self._socket.recv(zmq.NOBLOCK)
                 if self._wake_read in ready:
                     os.read(self._wake_read, 4096)
                     return None
-                if self._socket not in ready and self._monitor in ready:
+                if self._monitor in ready:
                     self._look()
-                elif not ready and rest <= 0:
+                elif rest <= 0:
                     return None
 
     def interrupt(self) -> None:
