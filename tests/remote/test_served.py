@@ -274,3 +274,14 @@ def test_what_cannot_be_served_is_refused(profile: str) -> None:
     """A store whose leases end with the connection, with the reason."""
     with pytest.raises(Unsupported, match="leases end with the connection"):
         Served(f"memory://?profile={profile}")
+
+
+def test_a_store_that_wants_signs_of_life_gets_them(served: Served) -> None:
+    """As often as its session says, though no client asks for anything."""
+    beats: list[float] = []
+    [session] = served._store._sessions.values()
+    session.beat_every = 10.0
+    session.beat = beats.append  # type: ignore[method-assign]
+    for now in (100.0, 101.0, 109.0, 110.0, 111.0, 120.0):
+        served._store.beat(now)
+    assert [until - 1.0 for until in beats] == [100.0, 110.0, 120.0]

@@ -116,6 +116,7 @@ class Served:
     def due(self) -> Iterator[tuple[bytes, bytes]]:
         """Peers whose fetch can be answered now, each with the reply; those that have waited longest come first."""
         now = time.monotonic()
+        self._store.beat(now)
         looks = now >= self._look_at
         if looks:
             self._look_at = now + _LOOK_EVERY

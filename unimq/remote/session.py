@@ -4,6 +4,7 @@ One request is under way at a time. A fetch waits at the holder, in slices that 
 there before `receive` returns, so that nothing is on its way to nobody.
 """
 
+import contextlib
 import itertools
 import math
 import time
@@ -194,7 +195,8 @@ class RemoteSession(BaseSession):
             raise
         except BaseException:
             # An exception from outside: whoever waited is gone, and what was sent for it goes back.
-            self._wire.send(self._stop_frame(number, undo=True))
+            with contextlib.suppress(UnimqError):
+                self._wire.send(self._stop_frame(number, undo=True))
             raise
         if value is None:
             msg = f"{self._where}: the holder is silent"

@@ -1,5 +1,6 @@
 """The sessions that a holder has on its store: opened when they are needed, replaced when they broke."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,7 +9,7 @@ from typing import Final, TypeVar
 from unimq import registry
 from unimq.capabilities import Capabilities
 from unimq.driver import Session
-from unimq.errors import InvalidArgument, InvalidURL, Unsupported
+from unimq.errors import InvalidArgument, InvalidURL, UnimqError, Unsupported
 from unimq.links import ends_session
 from unimq.options import Settings, values
 from unimq.remote.frames import LARGEST_BODY
@@ -19,6 +20,7 @@ __all__ = ["Store", "check_servable", "within_a_frame"]
 
 R = TypeVar("R")
 
+_BEAT_WITHIN: Final = 1.0
 _SIZES: Final = 16
 """Distinct `?max_size=` of clients: each is a session of its own."""
 
@@ -42,6 +44,7 @@ class Store:
             raise InvalidURL(msg)
         check_servable(self._driver.capabilities(url), str(url))
         self._sessions: dict[int | None, Session] = {}
+        self._beaten: dict[int | None, float] = {}
         session = self._session(None)
         self.capabilities = within_a_frame(session.capabilities)
         survives = self.capabilities.survives_server_restart == "yes"
@@ -58,6 +61,15 @@ class Store:
             if ends_session(error):
                 self.drop(max_size)
             raise
+
+    def beat(self, now: float) -> None:
+        """Let each session that wants it tell its server that this side lives, when it is time."""
+        for max_size, session in list(self._sessions.items()):
+            every = session.beat_every
+            if every is not None and now >= self._beaten.get(max_size, 0.0) + every:
+                self._beaten[max_size] = now
+                with contextlib.suppress(UnimqError):  # it is replaced by its next use, which tells what is wrong
+                    self.use(lambda session: session.beat(now + _BEAT_WITHIN), max_size)
 
     def drop(self, max_size: int | None) -> None:
         """Close that session; what it held is lost to its holders."""
