@@ -68,6 +68,7 @@ CAPABILITY_NAMES: Final[tuple[CapabilityName, ...]] = get_args(CapabilityName)
 Requirement = Literal[
     CapabilityName,
     "at-least-once",
+    "kept-once-received",
     "fifo",
     "confirmed",
     "durable",
@@ -245,6 +246,7 @@ class Capabilities:
             return self._missing_capability(name, level)
         holds = {
             "at-least-once": self.guarantee == "at-least-once",
+            "kept-once-received": self.guarantee != "at-most-once",
             "fifo": self.order != "none",
             "confirmed": self.confirmed,
             "durable": self.survives_server_restart == "yes",
@@ -252,6 +254,7 @@ class Capabilities:
         }
         seen = {
             "at-least-once": f"the guarantee is {self.guarantee}",
+            "kept-once-received": f"the guarantee is {self.guarantee}",
             "fifo": f"the order is {self.order}",
             "confirmed": "puts are accepted, not confirmed",
             "durable": f"surviving a server restart: {self.survives_server_restart}",

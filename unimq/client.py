@@ -68,7 +68,7 @@ class Client:
             InvalidArgument, Unsupported: a requirement nobody knows, or one that does not hold.
         """
         given = URL.parse(url)
-        self.driver = registry.driver(given.scheme)
+        self.driver = registry.driver_of(given)
         self.url = given if self.driver.path_is_queue else given.anchored()
         registry.require_library(self.driver)
         self.settings = Settings.read(self.url, self.driver.options)

@@ -134,6 +134,7 @@ CORE: Final = (
     Option("dead", "text", None, "The dead-letter queue, a name or a URL; by default `<queue>.dead`."),
     Option("require", "names", frozenset(), "What must hold, for example `delay,at-least-once`."),
     Option("emulate", "names", frozenset(), "Opt-in capabilities to switch on."),
+    Option("journal", "text", None, "Keep what an at-most-once backend delivered in this file, or store by its URL."),
     Option("codec", "text", "json", "How bodies become bytes.", choices=("json", "msgpack", "text", "raw", "pickle")),
     Option(
         "envelope",
@@ -165,6 +166,7 @@ class Settings:
     dead: str | None = field(repr=False)  # a URL may have a password
     require: frozenset[str]
     emulate: frozenset[str]
+    journal: str | None = field(repr=False)  # as `dead`
     codec: str
     envelope: Literal["auto", "always", "never"]
     invalid: Literal["raise", "reject"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from unimq.driver import Delivery, Session
 from unimq.errors import ConnectError, ConnectionLost, Empty, InvalidMessage, LeaseLost, Timeout, UnimqError
-from unimq.links import Host, Link
+from unimq.links import Host, Link, Receiving
 from unimq.message import Letter
 
 if TYPE_CHECKING:
@@ -289,7 +289,19 @@ class Source:
     def _ask(
         self, host: Host, limit: int, until: float, cancellation: Cancellation, *, ahead: bool
     ) -> list[Letter[Any]]:
-        receiving = self._pool.borrow_receiver(host, self._names, until, waits=until > time.monotonic())
+        """Ask one host; again at once where a connection turns out to have died while it was idle, as for a put."""
+        while True:
+            receiving = self._pool.borrow_receiver(host, self._names, until, waits=until > time.monotonic())
+            was_used = receiving.link.proven
+            try:
+                return self._receive(receiving, limit, until, cancellation, ahead=ahead)
+            except ConnectionLost as error:
+                if error.in_doubt or not was_used:
+                    raise
+
+    def _receive(
+        self, receiving: Receiving | Link, limit: int, until: float, cancellation: Cancellation, *, ahead: bool
+    ) -> list[Letter[Any]]:
         link = receiving.link
         with receiving as session:
             if cancellation is _NEVER:

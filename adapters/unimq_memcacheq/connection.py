@@ -22,7 +22,8 @@ __all__ = ["DEFAULT_PORT", "Connection", "connect", "server_of"]
 DEFAULT_PORT: Final = 22201
 _IDLE_LOOK: Final = 0.05
 """Seconds of idleness after which a connection is looked at before it is written to."""
-_READ: Final = 256 * 1024
+_READ: Final = 16 * 1024
+"""Bytes asked for at a time. The room for more than 128 KiB would be asked of the system for each read."""
 _HANGS: Final = "the server may hang, as one with more than one thread does after some errors: start it with -t 1"
 
 

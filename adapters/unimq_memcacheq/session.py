@@ -10,7 +10,7 @@ from unimq.capabilities import Capabilities
 from unimq.driver import BaseSession, Delivery, Outgoing, Settling, Stats
 from unimq.errors import ConnectionLost, InvalidName, ProtocolError, ServerError, Timeout, TooLarge, UnimqError
 from unimq_memcacheq.connection import Connection
-from unimq_memcacheq.waiting import Watch, first_use, forget, ring, watch
+from unimq_memcacheq.waiting import Watch, first_use, forget, ring, was_used, watch
 from unimq_memcacheq.wire import KEYS, get_command, parse_counters, set_command
 
 __all__ = ["MemcacheQSession"]
@@ -53,15 +53,24 @@ class MemcacheQSession(BaseSession):
         until = max(deadline, time.monotonic() + _GRACE)
         self._connection.look()
         commands = [set_command(name, message.body) for message in messages]
-        outcomes: list[str | UnimqError | None] = []
-        with first_use(self._server, queue, until - time.monotonic()):
-            while len(outcomes) < len(commands):
-                count = _window(commands, len(outcomes))
-                outcomes += self._send_window(commands[len(outcomes) : len(outcomes) + count], until)
-                if self._connection.broken:
-                    rest = f"{self._connection.where}: not written, because the connection broke before"
-                    outcomes += [ConnectionLost(rest) for _ in range(len(commands) - len(outcomes))]
+        if was_used(self._server, queue):
+            outcomes = self._send_all(commands, until)
+        else:
+            with first_use(self._server, queue, until - time.monotonic()):
+                outcomes = self._send_all(commands, until)
         ring(self._server, queue)
+        return outcomes
+
+    def _send_all(self, commands: Sequence[bytes], until: float) -> list[str | UnimqError | None]:
+        if len(commands) == 1:
+            return self._send_window(commands, until)
+        outcomes: list[str | UnimqError | None] = []
+        while len(outcomes) < len(commands):
+            count = _window(commands, len(outcomes))
+            outcomes += self._send_window(commands[len(outcomes) : len(outcomes) + count], until)
+            if self._connection.broken:
+                rest = f"{self._connection.where}: not written, because the connection broke before"
+                outcomes += [ConnectionLost(rest) for _ in range(len(commands) - len(outcomes))]
         return outcomes
 
     def _send_window(self, commands: Sequence[bytes], until: float) -> list[str | UnimqError | None]:

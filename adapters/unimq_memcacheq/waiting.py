@@ -11,14 +11,14 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
-__all__ = ["Watch", "first_use", "forget", "ring", "watch"]
+__all__ = ["Watch", "first_use", "forget", "ring", "was_used", "watch"]
 
 R = TypeVar("R")
 
 Server = tuple[str, int]
 
 _FIRST_PAUSE: Final = 0.0005
-_GROWTH: Final = 1.5
+_GROWTH: Final = 2.0
 
 
 class Watch:
@@ -136,6 +136,11 @@ def ring(server: Server, queue: str) -> None:
         one.ring()
 
 
+def was_used(server: Server, queue: str) -> bool:
+    """Whether something was put there by this process, so that `first_use` is over."""
+    return (server, queue) in _process.used
+
+
 @contextmanager
 def first_use(server: Server, queue: str, seconds: float) -> Generator[None]:
     """Let the first put to a queue in this process be alone, if it can be within `seconds`.
@@ -143,9 +148,6 @@ def first_use(server: Server, queue: str, seconds: float) -> Generator[None]:
     Two at once make a server with several threads keep two handles of the queue, and hang at its deletion.
     """
     process = _process
-    if (server, queue) in process.used:
-        yield
-        return
     alone = process.creating.acquire(timeout=max(0.0, min(seconds, threading.TIMEOUT_MAX)))
     try:
         yield

@@ -36,7 +36,7 @@ _UNITS: Final = {"delay_step": "s", "limits.delay": "s"} | dict.fromkeys(
 _COLOURS: Final = {"native": "green", "layered": "green", "opt-in": "yellow", "opt-in, on": "green", "absent": "red"}
 _MARKS: Final = {"lost": "bold red", "weaker": "yellow", "gained": "green"}
 _RANKS: Final[dict[str, tuple[Any, ...]]] = {
-    "guarantee": ("at-most-once", "at-least-once"),
+    "guarantee": ("at-most-once", "kept-once-received", "at-least-once"),
     "order": ("none", "fifo-until-redelivery", "fifo"),
     **dict.fromkeys(("confirmed", "crash_counted", "atomic_move"), (False, True)),
     **dict.fromkeys(
@@ -61,7 +61,7 @@ class Change(NamedTuple):
 def _declared(url: str | None) -> tuple[URL, Capabilities]:
     """What is declared for a URL, whose options are checked; its client library need not be installed."""
     parsed = URL.parse(url)
-    driver = registry.driver(parsed.scheme)
+    driver = registry.driver_of(parsed)
     settings = Settings.read(parsed, driver.options)
     return parsed, driver.capabilities(parsed).emulating(settings.emulate)
 

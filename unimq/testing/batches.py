@@ -33,7 +33,7 @@ class Batches(Cases):
         assert sorted(found) == list(range(300))
         await lab.nothing(queue)
 
-    @needs("at-least-once")
+    @needs("kept-once-received")
     async def test_a_batch_is_acked_whole(self, lab: Lab) -> None:
         """No member is left in hand, or comes back when its lease would have ended."""
         queue = lab.queue(lease=2 * LEASE) if lab.capabilities.lease else lab.queue()
@@ -104,7 +104,7 @@ class Batches(Cases):
         assert sorted(await lab.bodies(queue, 3)) == [0, 1, 2]
         assert time.monotonic() - start >= 0.295
 
-    @needs("at-least-once")
+    @needs("kept-once-received")
     async def test_an_ack_of_many_says_which_failed(self, lab: Lab) -> None:
         """`outcomes` has `None` or an error for each, in order; the others are acked."""
         queue = lab.queue()
@@ -119,7 +119,7 @@ class Batches(Cases):
         assert caught.value.failed == [1]
         await lab.nothing(queue)
 
-    @needs("at-least-once", "lease")
+    @needs("kept-once-received", "lease")
     async def test_an_ack_of_many_says_which_leases_were_lost(self, lab: Lab) -> None:
         """The message that somebody else has is not touched, its neighbour is acked."""
         queue = lab.queue(lease=LEASE)
@@ -179,7 +179,7 @@ class Batches(Cases):
         await queue.put(6)
         assert await lab.bodies(queue, 1) == [6]
 
-    @needs("at-least-once", "max_size", "nack")
+    @needs("kept-once-received", "max_size", "nack")
     async def test_a_full_queue_takes_back_what_was_its_own(self, lab: Lab) -> None:
         """A nack is no put: it works on a full queue."""
         queue = lab.queue(options={"max_size": "1"})

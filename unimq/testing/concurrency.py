@@ -85,7 +85,7 @@ class Concurrency(Cases):
             await (await waiting.result()).ack()
         assert best_of(took) < 0.5
 
-    @needs("at-least-once")
+    @needs("kept-once-received")
     async def test_a_slow_consumer_holds_up_nobody(self, lab: Lab) -> None:
         """While one has a message in hand, others put, receive and settle through the same object."""
         queue = lab.queue()

@@ -30,7 +30,7 @@ class Counting(Cases):
         async with await lab.receive(queue) as message:
             assert message.delivery_count == 1
 
-    @needs("delivery_count", "at-least-once", "lease", counts="fetches")
+    @needs("delivery_count", "kept-once-received", "lease", counts="fetches")
     async def test_ended_leases_count(self, lab: Lab) -> None:
         """A message that came back with its lease was delivered once more."""
         queue = lab.queue(lease=LEASE)
@@ -87,7 +87,7 @@ class Counting(Cases):
         await lab.nothing(queue)
         assert await lab.bodies(queue.dead, 1) == ["old"]
 
-    @needs("delivery_count", "at-least-once", "lease", "dead_letters", counts="fetches")
+    @needs("delivery_count", "kept-once-received", "lease", "dead_letters", counts="fetches")
     async def test_max_deliveries_ends_a_crash_loop(self, lab: Lab) -> None:
         """A message whose consumers never settle it is delivered so often, and no more."""
         queue = lab.queue(max_deliveries=2, lease=LEASE)
@@ -163,7 +163,7 @@ class Counting(Cases):
             await message.ack()
         assert sorted(seen) == [0, 1]
 
-    @needs("at-least-once", "dead_letters")
+    @needs("kept-once-received", "dead_letters")
     async def test_undecodable_messages_may_be_dead_letters(self, lab: Lab) -> None:
         """With `?invalid=reject` they are moved unseen, and a redrive gives their bytes back."""
         foreign = lab.queue(codec="raw", options={"envelope": "never"})

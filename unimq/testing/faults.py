@@ -183,7 +183,7 @@ class Faults(Cases):
         assert message.body == "x"
         await message.ack()
 
-    @needs("at-least-once")
+    @needs("kept-once-received")
     async def test_what_was_in_hand_at_a_cut_can_be_had(self, lab: Lab, server: Server) -> None:
         """Either the ack still works, or it raises `LeaseLost` and the message is delivered again."""
         queue = lab.queue(lease=1.0) if lab.capabilities.lease else lab.queue()

@@ -125,7 +125,7 @@ class Getting(Cases):
             await message.ack()
         assert sorted(seen) == list(range(25))
 
-    @needs("at-least-once")
+    @needs("kept-once-received")
     async def test_what_was_fetched_ahead_goes_back_with_a_close(self, lab: Lab) -> None:
         """At once, though the iteration is not over; nothing is handed out afterwards."""
         queue = lab.queue(lease=60.0) if lab.capabilities.lease else lab.queue()
@@ -139,7 +139,7 @@ class Getting(Cases):
             with pytest.raises(Closed):
                 await anext(messages)
 
-    @needs("at-least-once", "lease")
+    @needs("kept-once-received", "lease")
     async def test_what_was_fetched_ahead_comes_with_its_lease(self, lab: Lab) -> None:
         """However long its neighbours took, nobody gets a message with half of its lease gone."""
         queue = lab.queue(lease=1.0)
@@ -243,7 +243,7 @@ class Getting(Cases):
             assert child.line() == "usable"
             assert child.wait() == 0
 
-    @needs("at-least-once")
+    @needs("kept-once-received")
     async def test_a_get_prefetches_nothing(self, lab: Lab) -> None:
         """What one get leaves is there for another consumer at once."""
         first, second = lab.queue(), lab.queue()

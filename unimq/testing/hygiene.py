@@ -106,7 +106,7 @@ class Hygiene(Cases):
         await second.put(1)
         assert await lab.bodies(second, 1) == [1]
 
-    @needs("at-least-once", "lease", lease_by=("get", "connection"))
+    @needs("kept-once-received", "lease", lease_by=("get", "connection"))
     async def test_each_get_has_its_own_lease(self, lab: Lab) -> None:
         """Of two clients with different leases each keeps its own."""
         short, long = lab.queue(lease=LEASE), lab.queue(lease=60.0)

@@ -20,7 +20,7 @@ _SLACK = 0.01
 class Leases(Cases):
     """A message belongs to its consumer until the lease ends, and not longer."""
 
-    @needs("at-least-once", "lease")
+    @needs("kept-once-received", "lease")
     async def test_a_lease_ends_and_the_message_comes_back(self, lab: Lab) -> None:
         """Not before the lease is over, and to whoever asks next."""
         queue = lab.queue(lease=LEASE)
@@ -35,7 +35,7 @@ class Leases(Cases):
         await again.ack()
         await lab.nothing(queue, 1.5 * LEASE)
 
-    @needs("at-least-once", "lease")
+    @needs("kept-once-received", "lease")
     @pytest.mark.parametrize("way", ["ack", "nack", "reject", "extend"])
     async def test_settling_after_the_lease_is_refused(self, lab: Lab, way: str) -> None:
         """`LeaseLost`; and the second consumer, who has the message now, is not disturbed."""
@@ -53,7 +53,7 @@ class Leases(Cases):
         if lab.capabilities.dead_letters:
             await lab.nothing(queue.dead, 0)
 
-    @needs("at-least-once", "lease", "extend")
+    @needs("kept-once-received", "lease", "extend")
     async def test_a_lease_is_kept_while_the_work_goes_on(self, lab: Lab) -> None:
         """However long it takes, nobody else gets the message; once it is settled nothing is extended any more."""
         queue = lab.queue(lease=1.0)
@@ -64,7 +64,7 @@ class Leases(Cases):
         await lab.nothing(lab.queue(), 0.1)
         assert message.settled
 
-    @needs("at-least-once", "lease", "extend")
+    @needs("kept-once-received", "lease", "extend")
     async def test_a_lease_is_not_kept_for_a_message_that_was_forgotten(self, lab: Lab) -> None:
         """It ends, as that of a consumer that died."""
         if lab.capabilities.lease.level == "layered":
@@ -75,7 +75,7 @@ class Leases(Cases):
         gc.collect()
         assert await lab.bodies(lab.keeper(), 1) == ["x"]
 
-    @needs("at-least-once", "lease")
+    @needs("kept-once-received", "lease")
     async def test_work_that_took_longer_than_its_lease_ends_no_loop(
         self, lab: Lab, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -90,7 +90,7 @@ class Leases(Cases):
         assert [record.name for record in caplog.records if "delivered again" in record.getMessage()] == ["unimq"]
         await lab.nothing(queue)
 
-    @needs("at-least-once", "lease")
+    @needs("kept-once-received", "lease")
     async def test_an_ack_after_the_lease_is_refused_before_anybody_else_has_it(self, lab: Lab) -> None:
         """The message is still delivered again: an ack that raised removed nothing."""
         queue = lab.queue(lease=LEASE)
@@ -102,7 +102,7 @@ class Leases(Cases):
             await message.ack()
         assert await lab.bodies(lab.keeper(), 1) == ["x"]
 
-    @needs("at-least-once", "lease")
+    @needs("kept-once-received", "lease")
     async def test_a_lease_belongs_to_one_message(self, lab: Lab) -> None:
         """A neighbour that was got later is kept longer."""
         queue = lab.queue(lease=3 * LEASE)
@@ -116,7 +116,7 @@ class Leases(Cases):
         await again.ack()
         await lab.nothing(queue)
 
-    @needs("at-least-once", "lease", "extend")
+    @needs("kept-once-received", "lease", "extend")
     async def test_an_extended_lease_lasts(self, lab: Lab) -> None:
         """No fewer seconds than were granted, and no fewer are granted than were asked for."""
         queue = lab.queue(lease=2 * LEASE)
@@ -135,7 +135,7 @@ class Leases(Cases):
         with pytest.raises(LeaseLost):
             await message.ack()
 
-    @needs("at-least-once", "lease", "extend")
+    @needs("kept-once-received", "lease", "extend")
     async def test_a_job_that_keeps_extending_keeps_its_message(self, lab: Lab) -> None:
         """Longer than two leases; then it can be acked."""
         queue = lab.queue(lease=2 * LEASE)
@@ -148,7 +148,7 @@ class Leases(Cases):
         await message.ack()
         await lab.nothing(queue)
 
-    @needs("at-least-once", "lease", "extend", lease_by="get")
+    @needs("kept-once-received", "lease", "extend", lease_by="get")
     async def test_a_lease_can_be_shortened(self, lab: Lab) -> None:
         """`extend` counts from now."""
         queue = lab.queue(lease=60.0)

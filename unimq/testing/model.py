@@ -100,7 +100,7 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.lab = lab
         self.capabilities = lab.capabilities
-        self.keeps = lab.capabilities.guarantee == "at-least-once"
+        self.keeps = lab.capabilities.guarantee != "at-most-once"
         self.bodies = 0
 
     @initialize()

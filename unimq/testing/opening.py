@@ -133,7 +133,7 @@ class Opening(Cases):
         with pytest.raises(Closed):
             await client.ping()
 
-    @needs("at-least-once")
+    @needs("kept-once-received")
     async def test_fetched_and_unseen_messages_go_back_at_close(self, lab: Lab) -> None:
         """An iteration that ends early gives back what it had fetched, in its order, and not counted where it can."""
         queue = lab.queue()

@@ -143,7 +143,7 @@ class Settling(Cases):
             await message.ack()
         await lab.nothing(queue)
 
-    @needs("at-least-once")
+    @needs("kept-once-received")
     async def test_only_one_of_many_settles(self, lab: Lab) -> None:
         """Of eight threads or tasks that ack the same message one succeeds, the others hear `AlreadySettled`."""
         queue = lab.queue()
@@ -224,7 +224,7 @@ class Settling(Cases):
                 raise ZeroDivisionError
         assert "could not be given back" in caught.value.__notes__[0]
 
-    @needs("at-least-once", "nack")
+    @needs("kept-once-received", "nack")
     @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError])
     async def test_an_interruption_is_no_failure(self, lab: Lab, kind: type[BaseException]) -> None:
         """The message goes back at once and never becomes a dead letter by it, however few deliveries are allowed."""
@@ -241,7 +241,7 @@ class Settling(Cases):
         await again.ack()
 
     @only("async")
-    @needs("at-least-once", "nack")
+    @needs("kept-once-received", "nack")
     async def test_a_cancelled_worker_gives_its_message_back(self, lab: Lab) -> None:
         """As a service does that is shut down, even when it is cancelled twice."""
         queue = lab.queue(max_deliveries=1) if lab.capabilities.delivery_count else lab.queue()
@@ -307,7 +307,7 @@ class Settling(Cases):
                 await getattr(seen, way)()
         assert await lab.bodies(queue, 1) == ["x"]
 
-    @needs("at-least-once")
+    @needs("kept-once-received")
     async def test_an_unsettled_message_survives_the_close(self, lab: Lab) -> None:
         """It comes back, with its lease or with its connection."""
         queue = lab.queue(lease=LEASE) if lab.capabilities.lease else lab.queue()
@@ -330,7 +330,7 @@ class Settling(Cases):
             assert child.wait() == 0
         await lab.nothing(queue)
 
-    @unless("at-least-once")
+    @unless("kept-once-received")
     async def test_what_was_handed_out_is_gone(self, lab: Lab) -> None:
         """At most once means that an unsettled message does not come again."""
         queue = lab.queue()
@@ -339,7 +339,7 @@ class Settling(Cases):
         await queue.close()
         await lab.nothing(lab.queue())
 
-    @needs("at-least-once", survives_process_death="yes")
+    @needs("kept-once-received", survives_process_death="yes")
     async def test_an_unsettled_message_survives_kill_9(self, lab: Lab) -> None:
         """The consumer dies with the message in hand, and another one gets it."""
         queue = lab.queue(lease=1.0) if lab.capabilities.lease else lab.queue()

@@ -94,6 +94,22 @@ async def _emulate(lab: Lab) -> None:
                 lab.queue(options={"emulate": name})
 
 
+async def _journal(lab: Lab) -> None:
+    """A second get has what a first one left without a word, where the backend itself would not give it back."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = {"journal": str(Path(folder, "journal.db"))}
+        if registry.driver(lab.url.scheme).capabilities(lab.url).guarantee != "at-most-once":
+            with pytest.raises(InvalidURL, match="at most once"):
+                lab.queue(options=options)
+            return
+        queue = lab.queue(options={**options, "lease": "300ms"})
+        await queue.put("x")
+        await lab.receive(queue)
+        message = await lab.receive(queue)
+        assert (message.body, message.delivery_count) == ("x", 2)
+        await message.ack()
+
+
 async def _codec(lab: Lab) -> None:
     queue = lab.queue(options={"codec": "text"})
     await queue.put("bare")
@@ -206,6 +222,7 @@ PROBES: Final[dict[str, Callable[[Lab], Awaitable[None]]]] = {
     "dead": _dead,
     "require": _require,
     "emulate": _emulate,
+    "journal": _journal,
     "codec": _codec,
     "envelope": _envelope,
     "invalid": _invalid,
