@@ -41,7 +41,6 @@ if TYPE_CHECKING:
         StorageError,
         Timeout,
         TooLarge,
-        TooManyInFlight,
         UnimqError,
         Unsupported,
     )
@@ -89,7 +88,6 @@ __all__ = [
     "StorageError",
     "Timeout",
     "TooLarge",
-    "TooManyInFlight",
     "UnimqError",
     "Unsupported",
     "connect",

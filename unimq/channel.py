@@ -164,6 +164,9 @@ def check_name(name: str, limits: Limits, *, room: str = "") -> None:
     if wrong:
         msg = f"queue name {shown!r}: {wrong[0]!r} is not allowed here, only {limits.name_characters}"
         raise InvalidName(msg)
+    if limits.reserved is not None and re.fullmatch(limits.reserved, name + room):
+        msg = f"queue name {shown!r}: the server keeps it for itself, or cannot take it"
+        raise InvalidName(msg)
     size = len(name.encode())
     if size + len(room) > limits.name:
         note = f" ({len(room)} of them kept for {room!r})" if room else ""

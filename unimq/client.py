@@ -77,7 +77,9 @@ class Client:
         self.hooks = hooks or Hooks()
         self._require = self.settings.require | _names(require)
         self._declared = self.driver.capabilities(self.url).emulating(self.settings.emulate)
-        self._declared.require(self._require, self.where)
+        # Whether a server keeps its messages over a restart may be known only when it was met.
+        later = {"durable"} if self._declared.survives_server_restart == "unknown" else set[str]()
+        self._declared.require(self._require - later, self.where)
         self._capabilities = self._declared
         self.scheduler = Scheduler(f"unimq {self.driver.name} scheduler")
         self.pool = Pool(self.driver, self.url, self.settings, self.hooks, credentials, scheduler=self.scheduler)
@@ -263,8 +265,8 @@ class Client:
         """What to go by after a server was met: what holds on all that were."""
         met = [host.proved for host in self.pool.hosts if host.proved is not None]
         proved = self._declared.proved_by(capabilities.emulating(self.settings.emulate) for capabilities in met)
+        proved.require(self._require, self.where)
         if proved != self._capabilities:
-            proved.require(self._require, self.where)
             self._capabilities = proved
         return self._capabilities
 

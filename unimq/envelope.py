@@ -97,12 +97,15 @@ _ENTRIES: Final = 1000
 _TOTAL_BYTES: Final = 64 * 1024
 
 
-def check_headers(headers: Mapping[str, str], limit: int | None = None) -> dict[str, str]:
+def check_headers(
+    headers: Mapping[str, str], limit: int | None = None, most_entries: int | None = None
+) -> dict[str, str]:
     """A copy of the user's headers, if every backend can carry them unchanged.
 
     Keys are 1 to 200 characters and do not begin with `unimq-` (in any case), values may be empty; both are any Unicode
     but NUL and lone surrogates; at most 1000 entries. An empty key is refused, because header protocols cannot write
-    it. `limit` is the largest sum of keys and values in UTF-8 bytes; `None` means 64 KiB.
+    it. `limit` is the largest sum of keys and values in UTF-8 bytes; `None` means 64 KiB. `most_entries` is a backend's
+    smaller number of entries.
 
     Raises:
         InvalidArgument: one of these does not hold; the text names the key, the value and the range.
@@ -111,8 +114,9 @@ def check_headers(headers: Mapping[str, str], limit: int | None = None) -> dict[
     if not isinstance(entries, Mapping):
         msg = f"headers={_short(entries)}: must be a mapping of str to str"
         raise InvalidArgument(msg)
-    if len(headers) > _ENTRIES:
-        msg = f"headers: {len(headers)} entries, at most {_ENTRIES} are allowed"
+    most = _ENTRIES if most_entries is None else min(most_entries, _ENTRIES)
+    if len(headers) > most:
+        msg = f"headers: {len(headers)} entries, at most {most} are allowed"
         raise InvalidArgument(msg)
     total = 0
     for key, value in headers.items():

@@ -10,7 +10,6 @@
     |   |-- Unsupported(NotImplementedError)  the backend cannot do this; refused before any I/O
     |   |-- AlreadySettled(RuntimeError)      the message was acked, nacked or rejected before
     |   |-- Closed(RuntimeError)              the queue or client was closed before
-    |   `-- TooManyInFlight(RuntimeError)     every session holds unsettled messages
     |-- the state of the queue (try later)
     |   |-- Empty(queue.Empty)                no message in time
     |   `-- Full(queue.Full)                  `?max_size=` is reached
@@ -55,7 +54,6 @@ __all__ = [
     "StorageError",
     "Timeout",
     "TooLarge",
-    "TooManyInFlight",
     "UnimqError",
     "Unsupported",
 ]
@@ -108,12 +106,6 @@ class AlreadySettled(UnimqError, RuntimeError):
 
 class Closed(UnimqError, RuntimeError):
     """The queue or its client was closed before this call."""
-
-
-class TooManyInFlight(UnimqError, RuntimeError):
-    """A waiting get needs a session that holds nothing, and `?max_sessions=` is reached: settle something first."""
-
-    retryable = True
 
 
 class Empty(UnimqError, _queue.Empty):

@@ -16,7 +16,7 @@ from unimq.url import URL
 if TYPE_CHECKING:
     from unimq.pool import Pool
 
-__all__ = ["Host", "Link", "Receiving", "ends_session"]
+__all__ = ["AllHold", "Host", "Link", "Receiving", "ends_session"]
 
 _BACKOFF_FIRST: Final = 0.05
 _BACKOFF_MOST: Final = 5.0
@@ -29,6 +29,10 @@ _STOP_MOST: Final = 1.0
 def ends_session(error: BaseException) -> bool:
     """Whether a session that was left with `error` may not be used again: all but an orderly refusal."""
     return not isinstance(error, UnimqError) or error.ends_session
+
+
+class AllHold(Exception):
+    """No session may wait: each holds something that is settled there."""
 
 
 class Host:

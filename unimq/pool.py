@@ -5,7 +5,8 @@ Who may use a session when is decided by its driver's `settling`:
 - "any-session": a delivery is settled on any idle session of its host.
 - "same-session" (beanstalkd): a delivery is settled where it was received. A session answers strictly in order, so a
   session that waits in a receive must hold nothing, and a session that holds something only polls. A get that must
-  wait takes an empty session, opening one up to `?max_sessions=`, and `TooManyInFlight` beyond. So a settle or a put
+  wait polls first where every free session holds something, then takes an empty one, opening it up to
+  `?max_sessions=`; beyond that it goes on polling. So a settle or a put
   never stands behind a blocked get.
 - "duplex" (STOMP, Gearman): settled where it was received, also while that session waits; one receive at a time.
 
@@ -25,9 +26,9 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from unimq import options
 from unimq.capabilities import Capabilities
 from unimq.driver import Delivery, Driver
-from unimq.errors import Closed, ConnectionLost, InvalidArgument, LeaseLost, Timeout, TooManyInFlight, UnimqError
+from unimq.errors import Closed, ConnectionLost, InvalidArgument, LeaseLost, Timeout, UnimqError
 from unimq.hooks import ConnectionEvent, Hooks
-from unimq.links import Host, Link, Receiving
+from unimq.links import AllHold, Host, Link, Receiving
 from unimq.options import Settings
 from unimq.scheduler import Scheduler
 from unimq.url import URL
@@ -149,7 +150,7 @@ class Pool:
         While all links are lent it waits for one until `deadline`.
 
         Raises:
-            TooManyInFlight: it should wait, and all `?max_sessions=` sessions hold unsettled messages.
+            AllHold: it should wait, and all `?max_sessions=` sessions hold unsettled messages.
         """
         if not waits:
             poll = Link.take_receiver
@@ -158,6 +159,13 @@ class Pool:
         take = self._take_to_wait
         return Receiving(
             self._free(host, take, queues) or self._open_or_wait(host, deadline, take, waits=True), waits=True
+        )
+
+    def polls_first(self, host: Host) -> bool:
+        """Whether each free session holds something: then a poll there is cheaper than another one to wait on."""
+        mine = [link for link in self.links if link.host is host]
+        return any(link.held for link in mine if link.settling == "same-session") and not any(
+            link.may_wait for link in mine if not link.lock.locked()
         )
 
     def stopped_waiting(self, link: Link) -> None:
@@ -240,11 +248,7 @@ class Pool:
 
     def _wait_for_a_link(self, host: Host, deadline: float, *, waits: bool) -> None:
         if waits and not self._opening and not any(link.may_wait for link in self.links):
-            msg = (
-                f"{host.label}: all {self._max_sessions} sessions hold unsettled messages; "
-                "settle some, or raise ?max_sessions="
-            )
-            raise TooManyInFlight(msg)
+            raise AllHold
         rest = deadline - time.monotonic()
         if rest <= 0:
             msg = f"{host.label}: no session was free in time; {self._max_sessions} are busy, raise ?max_sessions="
@@ -321,7 +325,7 @@ class Pool:
             self._condition.notify_all()
         link.held.clear()
         link.session.close()
-        if isinstance(error, ConnectionLost):
+        if isinstance(error, (ConnectionLost, Timeout)):
             link.host.failed()
             self._tell(link.host, "lost", error)
 

@@ -236,7 +236,6 @@ class Queue(Generic[T]):
         Raises:
             Empty: no message came in time. It is a `queue.Empty`.
             ConnectError: no server could be reached in time.
-            TooManyInFlight: every session holds unsettled messages; settle some, or raise `?max_sessions=`.
         """
         return cast("Message[T]", self._channel.receiver.get_many(1, timeout_seconds(timeout))[0])
 

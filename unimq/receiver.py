@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from unimq.driver import Delivery, Session
 from unimq.errors import ConnectError, ConnectionLost, Empty, InvalidMessage, LeaseLost, Timeout, UnimqError
-from unimq.links import Host, Link, Receiving
+from unimq.links import AllHold, Host, Link, Receiving
 from unimq.message import Letter
 
 if TYPE_CHECKING:
@@ -239,7 +239,7 @@ class Source:
         while True:
             try:
                 letters = self._ask_hosts(limit, until, cancellation, ahead=ahead)
-            except (ConnectError, ConnectionLost) as error:
+            except (ConnectError, ConnectionLost, Timeout) as error:
                 self.check_open()
                 now = time.monotonic()
                 give_up = give_up or now + self._connect_timeout
@@ -274,7 +274,7 @@ class Source:
             for host in hosts:
                 try:
                     letters = self._ask(host, limit, min(until, time.monotonic() + turn), cancellation, ahead=ahead)
-                except (ConnectError, ConnectionLost) as failed:
+                except (ConnectError, ConnectionLost, Timeout) as failed:
                     error = failed
                     continue
                 reached = True
@@ -289,7 +289,22 @@ class Source:
     def _ask(
         self, host: Host, limit: int, until: float, cancellation: Cancellation, *, ahead: bool
     ) -> list[Letter[Any]]:
-        """Ask one host; again at once where a connection turns out to have died while it was idle, as for a put."""
+        """What `host` has: where sessions that hold something cannot wait, they are polled first, and now and then."""
+        waits = until > time.monotonic()
+        if waits and self._pool.polls_first(host):
+            letters = self._ask_now(host, limit, 0.0, cancellation, ahead=ahead)
+            if letters:
+                return letters
+        try:
+            return self._ask_now(host, limit, until, cancellation, ahead=ahead)
+        except AllHold:
+            self._pool.pause(min(_TURN, max(until - time.monotonic(), 0.0)))
+            return []
+
+    def _ask_now(
+        self, host: Host, limit: int, until: float, cancellation: Cancellation, *, ahead: bool
+    ) -> list[Letter[Any]]:
+        """Receive on one session; again on another, at once, where a connection had died while it was idle."""
         while True:
             receiving = self._pool.borrow_receiver(host, self._names, until, waits=until > time.monotonic())
             was_used = receiving.link.proven

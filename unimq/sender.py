@@ -9,7 +9,16 @@ from unimq import headers as reserved
 from unimq.capabilities import Capabilities
 from unimq.driver import Outgoing
 from unimq.envelope import check_headers
-from unimq.errors import BatchError, ConnectError, ConnectionLost, InvalidArgument, TooLarge, UnimqError, Unsupported
+from unimq.errors import (
+    BatchError,
+    ConnectError,
+    ConnectionLost,
+    InvalidArgument,
+    Timeout,
+    TooLarge,
+    UnimqError,
+    Unsupported,
+)
 from unimq.links import Link
 from unimq.message import Receipt
 from unimq.options import seconds, short
@@ -110,9 +119,12 @@ class Sender(Generic[T]):
         return message
 
     def _check_size(self, message: Outgoing, limit: int | None) -> None:
+        channel = self._channel
+        if limit is not None and channel.capabilities.limits.name_in_body:
+            limit -= len(channel.name.encode())
         if limit is not None and len(message.body) > limit:
             msg = (
-                f"body of {len(message.body)} bytes: queue {self._channel.name!r} of {self._channel.where} takes at "
+                f"body of {len(message.body)} bytes: queue {channel.name!r} of {channel.where} takes at "
                 f"most {limit}; send a reference to it instead"
             )
             raise TooLarge(msg)
@@ -127,8 +139,8 @@ class Sender(Generic[T]):
     def send(self, messages: Sequence[Outgoing], key: str | None, deadline: float) -> "list[Receipt | UnimqError]":
         """Send built messages in one exchange with one host; the outcome of each, in order.
 
-        A host that cannot be reached, or an idle connection that turns out dead before anything was sent, is passed
-        over: that cannot duplicate. Nothing else is repeated.
+        A host that cannot be reached in time, or an idle connection that turns out dead before anything was sent, is
+        passed over: that cannot duplicate. Nothing else is repeated.
         """
         channel = self._channel
         channel.check_open()
@@ -139,8 +151,8 @@ class Sender(Generic[T]):
         for host in hosts[:-1]:
             try:
                 return pool.run(host, deadline, self._exchange, messages, deadline, known)
-            except (ConnectError, ConnectionLost) as error:
-                if error.in_doubt:
+            except (ConnectError, ConnectionLost, Timeout) as error:
+                if error.in_doubt or time.monotonic() >= deadline:
                     raise
         return pool.run(hosts[-1], deadline, self._exchange, messages, deadline, known)
 
@@ -195,10 +207,11 @@ class Sender(Generic[T]):
         self, headers: Mapping[str, str] | None, reply_to: str | None, correlation_id: str | None
     ) -> dict[str, str]:
         channel = self._channel
-        checked = {} if headers is None else check_headers(headers, channel.capabilities.limits.headers)
+        limits = channel.capabilities.limits
+        checked = {} if headers is None else check_headers(headers, limits.headers, limits.header_count)
         if channel.hooks.send is not None:
             channel.hooks.send(channel.name, checked)
-            checked = check_headers(checked, channel.capabilities.limits.headers)
+            checked = check_headers(checked, limits.headers, limits.header_count)
         if reply_to is not None:
             checked[reserved.REPLY_TO] = text(reply_to, "reply_to", channel.capabilities.limits.name)
         if correlation_id is not None:

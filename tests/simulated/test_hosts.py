@@ -1,0 +1,72 @@
+"""What a failing host costs: who is asked instead, and what is asked again."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from servers import DUPLEX, SAME_SESSION, Broker
+
+import unimq
+
+
+def test_a_host_that_answers_nothing_in_time_is_passed_over(
+    broker: Broker, other_broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connect that times out is a reason to ask the next host, for a put and for a get."""
+    real = SAME_SESSION.open
+
+    def opened(url: unimq.URL, *arguments: Any, **named: Any) -> Any:
+        if url.hosts[0].name == broker.name:
+            msg = f"{url}: no answer in time"
+            raise unimq.Timeout(msg)
+        return real(url, *arguments, **named)
+
+    monkeypatch.setattr(SAME_SESSION, "open", opened)
+    with unimq.Queue(f"simsame://{broker.name},{other_broker.name}/jobs") as queue:
+        for number in range(4):
+            queue.put(number)
+        assert sorted(message.body for message in queue.get_many(4, timeout=5)) == [0, 1, 2, 3]
+    assert not broker.jobs
+
+
+def test_an_idle_connection_that_died_is_no_failure_of_a_get(broker: Broker) -> None:
+    """It is repeated at once on another one, also where it does not wait."""
+    with unimq.Queue(f"simsame://{broker.name}/jobs") as queue:
+        queue.put(1)
+        broker.cut()
+        assert queue.get(timeout=0).body == 1
+        broker.cut()
+        with pytest.raises(unimq.Empty):
+            unimq.Queue(f"simsame://{broker.name}/none").get(timeout=0)
+
+
+def test_durable_may_be_proved_by_the_server(broker: Broker) -> None:
+    """What is unknown beforehand is asked for at the first connect, and refused there if the server says no."""
+    known = SAME_SESSION.capabilities(unimq.URL("simsame"))
+    broker.proves = replace(known, survives_server_restart="yes")
+    with unimq.Queue(f"simsame://{broker.name}/jobs?require=durable") as queue:
+        queue.put(1)
+        assert queue.capabilities.survives_server_restart == "yes"
+    for answer in ("no", "unknown"):
+        broker.proves = replace(known, survives_server_restart=answer)
+        url = f"simsame://{broker.name}/jobs?require=durable"
+        with unimq.Queue(url) as queue, pytest.raises(unimq.Unsupported, match=f"server restart: {answer}"):
+            queue.put(2)
+    assert len(broker.jobs) == 1
+
+
+def test_limits_are_kept_before_anything_is_sent(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names that the server keeps, the number of headers, and a name that takes room from the body."""
+    known = DUPLEX.capabilities(unimq.URL("simduplex"))
+    limits = replace(known.limits, reserved=r"log\.\d+", header_count=2, body=10, name_in_body=True)
+    monkeypatch.setattr(DUPLEX, "_capabilities", replace(known, limits=limits))
+    with unimq.connect(f"simduplex://{broker.name}") as client:
+        with pytest.raises(unimq.InvalidName, match="the server keeps it"):
+            client.queue("log.7")
+        queue = client.queue("jobs", codec="text")
+        with pytest.raises(unimq.InvalidArgument, match="3 entries, at most 2"):
+            queue.put("x", headers={"a": "1", "b": "2", "c": "3"})
+        with pytest.raises(unimq.TooLarge, match="at most 6"):
+            queue.put("1234567")
+        queue.put("123456")
+    assert len(broker.jobs) == 1
