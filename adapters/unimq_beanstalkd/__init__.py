@@ -9,7 +9,8 @@ Delivery
     `?lease=` matters where messages are put, and `extend` begins it again. A message whose consumer died is delivered
     again at once, at its old place, and so are a nacked one and one whose lease ended. The deliveries are counted by
     the server, crashes included. beanstalkd 1.12 forgets about half of the leases that end while their consumer's
-    connection is silent, until that connection says something or ends.
+    connection is silent, until that connection says something or ends; so unimq says something when a lease ended. It
+    cannot for a process that is frozen or a host that has vanished: what those hold comes back with their connection.
     What is stored survives a restart of the server only where it keeps a log (`beanstalkd -b`), and a power loss only
     with `-f0`.
 

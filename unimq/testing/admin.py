@@ -7,7 +7,7 @@ import pytest
 from unimq.errors import LeaseLost
 from unimq.testing.cases import Cases
 from unimq.testing.gates import needs
-from unimq.testing.lab import LEASE, PATIENCE, Lab
+from unimq.testing.lab import PATIENCE, Lab
 
 __all__ = ["Admin"]
 
@@ -65,11 +65,11 @@ class Admin(Cases):
     @needs("stats", "kept-once-received", "lease")
     async def test_stats_count_what_came_back(self, lab: Lab) -> None:
         """When a lease has ended the message is ready, without anybody having asked for it."""
-        queue = lab.queue(lease=LEASE)
+        queue = lab.queue(lease=lab.lease)
         await queue.put("x")
         message = await lab.receive(queue)
         remaining = message.lease_remaining
-        await lab.sleep((LEASE if remaining is None else remaining) + 0.1)
+        await lab.sleep((lab.lease if remaining is None else remaining) + 0.1)
         stats = await queue.stats()
         assert (stats.ready, stats.leased) in ((1, 0), (1, None))
 
@@ -155,13 +155,13 @@ class Admin(Cases):
     @needs("delete")
     async def test_delete_removes_everything(self, lab: Lab) -> None:
         """What is in hand too: its ack raises `LeaseLost`, it does not come back. The name can be used again."""
-        queue = lab.queue(lease=LEASE) if lab.capabilities.lease else lab.queue()
+        queue = lab.queue(lease=lab.lease) if lab.capabilities.lease else lab.queue()
         neighbour = lab.queue(lab.other_name())
         await neighbour.put("stays")
         await queue.put_many([0, 1, 2])
         held = await lab.receive(queue)
         await queue.delete()
-        await lab.nothing(queue, 1.5 * LEASE)
+        await lab.nothing(queue, 1.5 * lab.lease)
         if lab.capabilities.guarantee != "at-most-once":
             with pytest.raises(LeaseLost):
                 await held.ack()

@@ -10,7 +10,7 @@ from unimq.errors import AlreadySettled, BatchError, Empty, Full, InvalidArgumen
 from unimq.message import Receipt
 from unimq.testing.cases import Cases
 from unimq.testing.gates import needs
-from unimq.testing.lab import LEASE, PATIENCE, Lab
+from unimq.testing.lab import PATIENCE, Lab
 
 __all__ = ["Batches"]
 
@@ -36,7 +36,7 @@ class Batches(Cases):
     @needs("kept-once-received")
     async def test_a_batch_is_acked_whole(self, lab: Lab) -> None:
         """No member is left in hand, or comes back when its lease would have ended."""
-        queue = lab.queue(lease=2 * LEASE) if lab.capabilities.lease else lab.queue()
+        queue = lab.queue(lease=2 * lab.lease) if lab.capabilities.lease else lab.queue()
         await queue.put_many([0, 1, 2, 3])
         messages = [await lab.receive(queue) for _ in range(4)]
         with contextlib.suppress(BatchError):  # the machine slept for longer than a lease
@@ -48,7 +48,7 @@ class Batches(Cases):
         found = 0
         with contextlib.suppress(Empty):
             while True:
-                await (await lab.keeper().get(timeout=3 * LEASE)).ack()
+                await (await lab.keeper().get(timeout=3 * lab.lease)).ack()
                 found += 1
         assert found == 4 - acked
 
@@ -122,7 +122,7 @@ class Batches(Cases):
     @needs("kept-once-received", "lease")
     async def test_an_ack_of_many_says_which_leases_were_lost(self, lab: Lab) -> None:
         """The message that somebody else has is not touched, its neighbour is acked."""
-        queue = lab.queue(lease=LEASE)
+        queue = lab.queue(lease=lab.lease)
         await queue.put("slow")
         slow = await lab.receive(queue)
         again = await lab.receive(lab.keeper())
@@ -135,7 +135,7 @@ class Batches(Cases):
         assert isinstance(caught.value.outcomes[0], LeaseLost)
         assert caught.value.outcomes[1] is None
         await again.ack()
-        await lab.nothing(queue, 1.5 * LEASE)
+        await lab.nothing(queue, 1.5 * lab.lease)
 
     @needs("nack")
     async def test_a_nack_of_many_says_which_failed(self, lab: Lab) -> None:

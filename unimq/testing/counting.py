@@ -5,7 +5,7 @@ import pytest
 from unimq.errors import InvalidArgument
 from unimq.testing.cases import Cases
 from unimq.testing.gates import needs, unless
-from unimq.testing.lab import LEASE, PATIENCE, Lab
+from unimq.testing.lab import PATIENCE, Lab
 
 __all__ = ["Counting"]
 
@@ -33,7 +33,7 @@ class Counting(Cases):
     @needs("delivery_count", "kept-once-received", "lease", counts="fetches")
     async def test_ended_leases_count(self, lab: Lab) -> None:
         """A message that came back with its lease was delivered once more."""
-        queue = lab.queue(lease=LEASE)
+        queue = lab.queue(lease=lab.lease)
         await queue.put("x")
         for count in (1, 2):
             assert (await lab.receive(queue)).delivery_count == count
@@ -90,11 +90,13 @@ class Counting(Cases):
     @needs("delivery_count", "kept-once-received", "lease", "dead_letters", counts="fetches")
     async def test_max_deliveries_ends_a_crash_loop(self, lab: Lab) -> None:
         """A message whose consumers never settle it is delivered so often, and no more."""
-        queue = lab.queue(max_deliveries=2, lease=LEASE)
+        queue = lab.queue(max_deliveries=2, lease=lab.lease)
         await queue.put("kills")
         for count in (1, 2):
-            assert (await lab.receive(queue)).delivery_count == count
-        await lab.nothing(queue, 1.5 * LEASE)
+            message = await lab.receive(queue)
+            assert message.delivery_count == count
+        remaining = message.lease_remaining
+        await lab.nothing(queue, (lab.lease if remaining is None else remaining) + 0.5 * lab.lease)
         assert await lab.bodies(lab.keeper().dead, 1) == ["kills"]
 
     @needs("delivery_count", "nack", "dead_letters")

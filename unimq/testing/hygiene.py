@@ -17,7 +17,7 @@ import pytest
 from unimq.errors import UnimqError
 from unimq.testing.cases import Cases
 from unimq.testing.gates import needs
-from unimq.testing.lab import LEASE, PART, PATIENCE, Lab
+from unimq.testing.lab import PART, PATIENCE, Lab
 
 __all__ = ["Hygiene"]
 
@@ -109,7 +109,7 @@ class Hygiene(Cases):
     @needs("kept-once-received", "lease", lease_by=("get", "connection"))
     async def test_each_get_has_its_own_lease(self, lab: Lab) -> None:
         """Of two clients with different leases each keeps its own."""
-        short, long = lab.queue(lease=LEASE), lab.queue(lease=60.0)
+        short, long = lab.queue(lease=lab.lease), lab.queue(lease=60.0)
         await short.put_many([0, 1])
         await lab.receive(long)
         quick = await lab.receive(short)

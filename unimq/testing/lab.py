@@ -21,14 +21,13 @@ from unimq.testing.faces import drive, shaped
 from unimq.testing.gates import Face
 from unimq.url import URL
 
-__all__ = ["LEASE", "PART", "PATIENCE", "Lab", "Running", "best_of", "closing", "fresh_name"]
+__all__ = ["PART", "PATIENCE", "Lab", "Running", "best_of", "closing", "fresh_name"]
 
 R = TypeVar("R")
 
 PATIENCE: Final = 10.0
 """Seconds to wait for what must come. Long, because a slow machine is no broken backend."""
-LEASE: Final = 0.2
-"""Seconds: the lease in cases that let it end."""
+_LEASE: Final = 0.2
 LONGEST_TEXT: Final = 1000
 """Characters of an error about a mistake; the mistake itself may be larger."""
 PART: Final = "part of a case"
@@ -75,6 +74,8 @@ class Lab:
             client.ping()
             self.capabilities: Capabilities = client.capabilities
             """What the server proved to do."""
+            self.lease = max(_LEASE, client.capabilities.lease_step)
+            """Seconds: the lease in cases that let it end, no shorter than the backend can have it."""
             self.declared = client.driver.capabilities(self.url).emulating(client.settings.emulate)
             """What the driver declares before it has met the server."""
 

@@ -9,7 +9,7 @@ from unimq.errors import LeaseLost
 from unimq.hooks import Hooks
 from unimq.testing.cases import Cases
 from unimq.testing.gates import needs
-from unimq.testing.lab import LEASE, PATIENCE, Lab
+from unimq.testing.lab import PATIENCE, Lab
 
 __all__ = ["Leases"]
 
@@ -23,17 +23,17 @@ class Leases(Cases):
     @needs("kept-once-received", "lease")
     async def test_a_lease_ends_and_the_message_comes_back(self, lab: Lab) -> None:
         """Not before the lease is over, and to whoever asks next."""
-        queue = lab.queue(lease=LEASE)
+        queue = lab.queue(lease=lab.lease)
         await queue.put("x")
         start = time.monotonic()
         message = await lab.receive(queue)
         assert message.lease_remaining is None or 0 < message.lease_remaining <= PATIENCE
         again = await lab.receive(lab.keeper())
-        assert time.monotonic() - start >= LEASE - _SLACK
+        assert time.monotonic() - start >= lab.lease - _SLACK
         assert (again.body, again.id) == ("x", message.id)
         assert again.redelivered is not False
         await again.ack()
-        await lab.nothing(queue, 1.5 * LEASE)
+        await lab.nothing(queue, 1.5 * lab.lease)
 
     @needs("kept-once-received", "lease")
     @pytest.mark.parametrize("way", ["ack", "nack", "reject", "extend"])
@@ -42,14 +42,14 @@ class Leases(Cases):
         needed = {"nack": "nack", "reject": "dead_letters", "extend": "extend"}.get(way)
         if needed and not lab.capabilities[needed]:
             pytest.skip(f"{needed} is absent here; its refusal has a case of its own")
-        queue = lab.queue(lease=LEASE)
+        queue = lab.queue(lease=lab.lease)
         await queue.put("x")
         message = await lab.receive(queue)
         again = await lab.receive(lab.keeper())
         with pytest.raises(LeaseLost):
             await getattr(message, way)()
         await again.ack()
-        await lab.nothing(queue, LEASE)
+        await lab.nothing(queue, lab.lease)
         if lab.capabilities.dead_letters:
             await lab.nothing(queue.dead, 0)
 
@@ -69,7 +69,7 @@ class Leases(Cases):
         """It ends, as that of a consumer that died."""
         if lab.capabilities.lease.level == "layered":
             pytest.skip("unimq itself has the message in hand until the lease ends")
-        queue = lab.queue(lease=LEASE)
+        queue = lab.queue(lease=lab.lease)
         await queue.put("x")
         (await lab.receive(queue)).keep()
         gc.collect()
@@ -81,7 +81,7 @@ class Leases(Cases):
     ) -> None:
         """It is done, and was delivered again: a warning and the hook tell of it, and nothing is raised."""
         told: list[str] = []
-        queue = lab.queue(lease=LEASE, hooks=Hooks(settle=lambda _, outcome: told.append(outcome)))
+        queue = lab.queue(lease=lab.lease, hooks=Hooks(settle=lambda _, outcome: told.append(outcome)))
         await queue.put("x")
         async with await lab.receive(queue):
             again = await lab.receive(lab.keeper())
@@ -93,11 +93,11 @@ class Leases(Cases):
     @needs("kept-once-received", "lease")
     async def test_an_ack_after_the_lease_is_refused_before_anybody_else_has_it(self, lab: Lab) -> None:
         """The message is still delivered again: an ack that raised removed nothing."""
-        queue = lab.queue(lease=LEASE)
+        queue = lab.queue(lease=lab.lease)
         await queue.put("x")
         message = await lab.receive(queue)
         remaining = message.lease_remaining
-        await lab.sleep((LEASE if remaining is None else remaining) + 0.1)
+        await lab.sleep((lab.lease if remaining is None else remaining) + 0.1)
         with pytest.raises(LeaseLost):
             await message.ack()
         assert await lab.bodies(lab.keeper(), 1) == ["x"]
@@ -105,10 +105,10 @@ class Leases(Cases):
     @needs("kept-once-received", "lease")
     async def test_a_lease_belongs_to_one_message(self, lab: Lab) -> None:
         """A neighbour that was got later is kept longer."""
-        queue = lab.queue(lease=3 * LEASE)
+        queue = lab.queue(lease=3 * lab.lease)
         await queue.put_many(["a", "b"])
         first = await lab.receive(queue)
-        await lab.sleep(2 * LEASE)
+        await lab.sleep(2 * lab.lease)
         second = await lab.receive(queue)
         again = await lab.receive(lab.keeper())
         assert again.body == first.body
@@ -119,10 +119,10 @@ class Leases(Cases):
     @needs("kept-once-received", "lease", "extend")
     async def test_an_extended_lease_lasts(self, lab: Lab) -> None:
         """No fewer seconds than were granted, and no fewer are granted than were asked for."""
-        queue = lab.queue(lease=2 * LEASE)
+        queue = lab.queue(lease=2 * lab.lease)
         await queue.put("x")
         message = await lab.receive(queue)
-        asked = 3 * LEASE
+        asked = 3 * lab.lease
         start = time.monotonic()
         granted = await message.extend(asked) if lab.capabilities.lease_by != "put" else await message.extend()
         if lab.capabilities.lease_by != "put":
@@ -138,13 +138,13 @@ class Leases(Cases):
     @needs("kept-once-received", "lease", "extend")
     async def test_a_job_that_keeps_extending_keeps_its_message(self, lab: Lab) -> None:
         """Longer than two leases; then it can be acked."""
-        queue = lab.queue(lease=2 * LEASE)
+        queue = lab.queue(lease=2 * lab.lease)
         await queue.put("x")
         message = await lab.receive(queue)
-        until = time.monotonic() + 5 * LEASE
+        until = time.monotonic() + 5 * lab.lease
         while time.monotonic() < until:
-            assert await message.extend() >= 2 * LEASE - _SLACK
-            await lab.nothing(queue, LEASE / 5)
+            assert await message.extend() >= 2 * lab.lease - _SLACK
+            await lab.nothing(queue, lab.lease / 5)
         await message.ack()
         await lab.nothing(queue)
 
@@ -154,7 +154,7 @@ class Leases(Cases):
         queue = lab.queue(lease=60.0)
         await queue.put("x")
         message = await lab.receive(queue)
-        granted = await message.extend(LEASE)
-        assert granted >= LEASE
+        granted = await message.extend(lab.lease)
+        assert granted >= lab.lease
         if granted < PATIENCE / 2:
             assert await lab.bodies(queue, 1) == ["x"]

@@ -11,7 +11,7 @@ from unimq.errors import AlreadySettled, InvalidArgument, LeaseLost
 from unimq.testing import processes
 from unimq.testing.cases import Cases
 from unimq.testing.gates import needs, only, unless
-from unimq.testing.lab import LEASE, PATIENCE, Lab
+from unimq.testing.lab import PATIENCE, Lab
 
 __all__ = ["Settling"]
 
@@ -23,7 +23,7 @@ class Settling(Cases):
 
     async def test_an_ack_removes(self, lab: Lab) -> None:
         """The message does not come again, not after its lease either."""
-        queue = lab.queue(lease=LEASE) if lab.capabilities.lease else lab.queue()
+        queue = lab.queue(lease=lab.lease) if lab.capabilities.lease else lab.queue()
         await queue.put("x")
         while True:
             start = time.monotonic()
@@ -31,11 +31,11 @@ class Settling(Cases):
             try:
                 await message.ack()
             except LeaseLost:
-                if time.monotonic() - start > LEASE:
+                if time.monotonic() - start > lab.lease:
                     continue  # the machine slept: once more
                 raise
             break
-        await lab.nothing(queue, 1.5 * LEASE if lab.capabilities.lease else 0.1)
+        await lab.nothing(queue, 1.5 * lab.lease if lab.capabilities.lease else 0.1)
         await queue.close()
         await lab.nothing(lab.queue())
 
@@ -266,14 +266,14 @@ class Settling(Cases):
 
     async def test_a_discarded_message_is_gone(self, lab: Lab) -> None:
         """For good, and without a dead letter."""
-        queue = lab.queue(lease=LEASE) if lab.capabilities.lease else lab.queue()
+        queue = lab.queue(lease=lab.lease) if lab.capabilities.lease else lab.queue()
         await queue.put("x")
         message = await lab.receive(queue)
         await message.discard()
         assert message.settled
         if lab.capabilities.dead_letters:
             await lab.nothing(queue.dead)
-        await lab.nothing(queue, 1.5 * LEASE)
+        await lab.nothing(queue, 1.5 * lab.lease)
 
     @needs("dead_letters")
     async def test_any_reason_can_be_told(self, lab: Lab) -> None:
@@ -310,7 +310,7 @@ class Settling(Cases):
     @needs("kept-once-received")
     async def test_an_unsettled_message_survives_the_close(self, lab: Lab) -> None:
         """It comes back, with its lease or with its connection."""
-        queue = lab.queue(lease=LEASE) if lab.capabilities.lease else lab.queue()
+        queue = lab.queue(lease=lab.lease) if lab.capabilities.lease else lab.queue()
         await queue.put("x")
         await lab.receive(queue)
         await queue.close()
@@ -358,12 +358,12 @@ class Settling(Cases):
     @needs(survives_process_death="yes")
     async def test_what_was_acked_before_kill_9_never_comes_again(self, lab: Lab) -> None:
         """An ack that returned is final."""
-        queue = lab.queue(lease=LEASE) if lab.capabilities.lease else lab.queue()
+        queue = lab.queue(lease=lab.lease) if lab.capabilities.lease else lab.queue()
         await queue.put("done")
-        with processes.Child("ack", lab, **({"lease": LEASE} if lab.capabilities.lease else {})) as child:
+        with processes.Child("ack", lab, **({"lease": lab.lease} if lab.capabilities.lease else {})) as child:
             assert child.line() == "done"
             child.kill()
-        await lab.nothing(queue, 1.5 * LEASE)
+        await lab.nothing(queue, 1.5 * lab.lease)
 
     @needs("confirmed", survives_process_death="yes")
     async def test_what_was_put_before_kill_9_is_there(self, lab: Lab) -> None:
