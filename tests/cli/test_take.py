@@ -141,6 +141,8 @@ def test_keep_is_refused_before_a_message_is_taken(run, odd) -> None:
 
 def test_get_waits_for_a_message(process, url: str) -> None:
     """Up to the timeout."""
+    process("put", url, "0")  # a get makes no file: a typo would
+    process("get", url)
     command = [sys.executable, "-m", "unimq.cli", "get", url, "--timeout", "20s"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as waiting:  # noqa: S603
         process("put", url, "1")
