@@ -167,7 +167,7 @@ class Session(Protocol):
 
         Must pipeline where the protocol can. A connection that is found broken before anything was written is raised.
         When it breaks later, the certain outcomes are returned, the rest as `ConnectionLost` or `Timeout`: `in_doubt`
-        for those whose request may have left, not for those that were never written, which are sent again elsewhere.
+        for those whose request may have left, not for those that were never written.
         """
         ...
 

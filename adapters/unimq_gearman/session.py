@@ -146,14 +146,6 @@ class GearmanSession(BaseSession):
 
     # Looking after it
 
-    def peek(self, queue: str, limit: int, deadline: float) -> Sequence[Delivery]:
-        """Never called: the protocol does not show a job."""
-        raise NotImplementedError
-
-    def cancel(self, queue: str, message_id: str, deadline: float) -> bool:
-        """Never called: the protocol cancels by the server's handle only."""
-        raise NotImplementedError
-
     def stats(self, queue: str, deadline: float) -> Stats:
         """Count, by the server's own table."""
         total, running = admin.status(self._main, deadline).get(queue, (0, 0))
@@ -170,10 +162,6 @@ class GearmanSession(BaseSession):
             return admin.drain(wire, queue, total - running, deadline)
         finally:
             wire.close()
-
-    def delete(self, queue: str, deadline: float) -> None:
-        """Never called: `drop function` leaves the jobs in the store, and takes later ones for them."""
-        raise NotImplementedError
 
     def queues(self, deadline: float) -> Sequence[str]:
         """The functions that have jobs."""

@@ -13,14 +13,12 @@ import socket
 import statistics
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 import stomp
+from ours import HUNDRED, Ours, rate
 
 import unimq
-
-HUNDRED = 100
 
 
 class Bare(stomp.ConnectionListener):
@@ -82,57 +80,6 @@ class Bare(stomp.ConnectionListener):
         self.connection.disconnect()
 
 
-class Ours:
-    """The same by unimq."""
-
-    def __init__(self, url: unimq.URL, name: str) -> None:
-        self.queue: unimq.Queue[Any] = unimq.Queue(url.with_queue(name), codec="raw")
-        self.queue.ping()
-
-    def put(self, n: int, body: bytes) -> None:
-        """One by one."""
-        for _ in range(n):
-            self.queue.put(body)
-
-    def put_batches(self, n: int, body: bytes) -> None:
-        """A hundred at a time."""
-        for _ in range(n // HUNDRED):
-            self.queue.put_many([body] * HUNDRED)
-
-    def get_ack(self, n: int) -> None:
-        """One by one."""
-        for _ in range(n):
-            self.queue.get(timeout=5).ack()
-
-    def get_ack_batches(self, n: int) -> None:
-        """A hundred at a time."""
-        left = n
-        while left:
-            messages = self.queue.get_many(min(left, HUNDRED), timeout=5)
-            self.queue.ack(messages)
-            left -= len(messages)
-
-    def consume(self, n: int, prefetch: int = HUNDRED) -> None:
-        """An iteration, acknowledged one by one."""
-        left = n
-        for message in self.queue.consume(prefetch=prefetch, timeout=5):
-            message.ack()
-            left -= 1
-            if not left:
-                break
-
-    def close(self) -> None:
-        """Leave."""
-        self.queue.close()
-
-
-def rate(work: Callable[[], object], messages: int) -> float:
-    """Messages per second."""
-    start = time.perf_counter()
-    work()
-    return messages / (time.perf_counter() - start)
-
-
 def one_round(url: unimq.URL, size: int, n: int) -> dict[str, tuple[float, float]]:
     """The rates of both for each operation."""
     body = os.urandom(size)
@@ -145,7 +92,7 @@ def one_round(url: unimq.URL, size: int, n: int) -> dict[str, tuple[float, float
         found["get and ack"] = rate(lambda: ours.get_ack(few), few), rate(lambda: bare.get_ack(few), few)
         for what, take, by_hand in (
             ("get_many(100) and ack", ours.get_ack_batches, lambda: bare.get_ack(n, HUNDRED)),
-            ("consume(100)", ours.consume, lambda: bare.get_ack(n, HUNDRED)),
+            ("consume(100)", lambda n: ours.consume(n, HUNDRED), lambda: bare.get_ack(n, HUNDRED)),
             ("consume(10), by hand prefetch 1", lambda n: ours.consume(n, 10), lambda: bare.get_ack(n, 1)),
         ):
             stored = rate(lambda: ours.put_batches(n, body), n), rate(lambda: bare.put_batches(n, body), n)

@@ -10,16 +10,13 @@ import os
 import socket
 import statistics
 import struct
-import time
-from collections.abc import Callable
-from typing import Any
 
 import gearman
 from gearman.connection import GearmanConnection
+from ours import HUNDRED, Ours, rate
 
 import unimq
 
-HUNDRED = 100
 _HEADER = struct.Struct(">4sII")
 
 
@@ -110,52 +107,6 @@ def _packet(command: int, *arguments: bytes) -> bytes:
     return _HEADER.pack(b"\0REQ", command, len(data)) + data
 
 
-class Ours:
-    """unimq."""
-
-    def __init__(self, url: unimq.URL, name: str) -> None:
-        self.queue: unimq.Queue[Any] = unimq.Queue(url.with_queue(name), codec="raw")
-        self.queue.ping()
-
-    def put(self, n: int, body: bytes) -> None:
-        """One by one."""
-        for _ in range(n):
-            self.queue.put(body)
-
-    def put_batches(self, n: int, body: bytes) -> None:
-        """A hundred at a time."""
-        for _ in range(n // HUNDRED):
-            self.queue.put_many([body] * HUNDRED)
-
-    def get_ack(self, n: int) -> None:
-        """One by one."""
-        for _ in range(n):
-            self.queue.get(timeout=5).ack()
-
-    def get_ack_batches(self, n: int) -> None:
-        """A hundred at a time."""
-        left = n
-        while left:
-            messages = self.queue.get_many(min(left, HUNDRED), timeout=5)
-            self.queue.ack(messages)
-            left -= len(messages)
-
-    def consume(self, n: int) -> None:
-        """An iteration, acknowledged one by one."""
-        for message in self.queue.consume(prefetch=10, timeout=5):
-            message.ack()
-            n -= 1
-            if not n:
-                break
-
-
-def rate(work: Callable[[], object], messages: int) -> float:
-    """Messages per second."""
-    start = time.perf_counter()
-    work()
-    return messages / (time.perf_counter() - start)
-
-
 def one_round(url: unimq.URL, size: int, n: int) -> dict[str, float]:
     """The rates of all."""
     address = (url.hosts[0].name, url.hosts[0].port or 4730)
@@ -176,10 +127,10 @@ def one_round(url: unimq.URL, size: int, n: int) -> dict[str, float]:
             "get 100s and ack, socket": rate(lambda: bare.get_ack(n, HUNDRED), n),
         }
         ours.put_batches(n, body)
-        found["consume(10) and ack, unimq"] = rate(lambda: ours.consume(n), n)
+        found["consume(10) and ack, unimq"] = rate(lambda: ours.consume(n, 10), n)
         return found
     finally:
-        ours.queue.close()
+        ours.close()
         bare.socket.close()
 
 

@@ -1,0 +1,62 @@
+"""unimq's side of a benchmark: the same work on any backend, by its URL alone."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import unimq
+
+__all__ = ["HUNDRED", "Ours", "rate"]
+
+HUNDRED = 100
+
+
+class Ours:
+    """A queue, and the work on it."""
+
+    def __init__(self, url: unimq.URL, name: str) -> None:
+        self.queue: unimq.Queue[Any] = unimq.Queue(url.with_queue(name), codec="raw")
+        self.queue.ping()
+
+    def put(self, n: int, body: bytes) -> None:
+        """One by one."""
+        for _ in range(n):
+            self.queue.put(body)
+
+    def put_batches(self, n: int, body: bytes) -> None:
+        """A hundred at a time."""
+        for _ in range(n // HUNDRED):
+            self.queue.put_many([body] * HUNDRED)
+
+    def get_ack(self, n: int) -> None:
+        """One by one."""
+        for _ in range(n):
+            self.queue.get(timeout=5).ack()
+
+    def get_ack_batches(self, n: int) -> None:
+        """A hundred at a time."""
+        left = n
+        while left:
+            messages = self.queue.get_many(min(left, HUNDRED), timeout=5)
+            self.queue.ack(messages)
+            left -= len(messages)
+
+    def consume(self, n: int, prefetch: int) -> None:
+        """An iteration, acknowledged one by one."""
+        left = n
+        for message in self.queue.consume(prefetch=prefetch, timeout=5):
+            message.ack()
+            left -= 1
+            if not left:
+                break
+
+    def close(self) -> None:
+        """Leave."""
+        self.queue.close()
+
+
+def rate(work: Callable[[], object], messages: int) -> float:
+    """Messages per second."""
+    start = time.perf_counter()
+    work()
+    return messages / (time.perf_counter() - start)
