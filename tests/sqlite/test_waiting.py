@@ -1,5 +1,6 @@
 """Waiting for messages: how soon it ends, what it costs, and what ends it. Times are the best of a few."""
 
+import contextlib
 import math
 import sqlite3
 import subprocess
@@ -34,6 +35,15 @@ def lock(path: str) -> Iterator[Callable[[], sqlite3.Connection]]:
     yield lock
     for one in opened:
         one.close()
+
+
+@contextlib.contextmanager
+def after(seconds: float, work: Callable[[], object]) -> Iterator[None]:
+    """Do it later, in a thread, and be done with it at the end: a connection that is closed under it would crash."""
+    timer = threading.Timer(seconds, work)
+    timer.start()
+    yield
+    timer.join()
 
 
 def in_thread(work: Callable[[], object]) -> threading.Thread:
@@ -186,16 +196,18 @@ def test_the_deadline_holds_while_the_file_is_locked(
 def test_a_short_lock_is_waited_for_even_by_a_poll(session: SQLiteSession, lock: Lock) -> None:
     """As a network backend waits for a reply."""
     session.send("q", [Outgoing(b"x")], INF)
-    threading.Timer(0.02, lock().execute, ["COMMIT"]).start()
-    assert len(session.receive(["q"], 1, 60.0, 0.0)) == 1
+    locked = lock()
+    with after(0.02, lambda: locked.execute("COMMIT")):
+        assert len(session.receive(["q"], 1, 60.0, 0.0)) == 1
 
 
 def test_a_lease_begins_when_the_lock_was_got(session: SQLiteSession, lock: Lock) -> None:
     """Waiting for the lock takes nothing off it."""
     session.send("q", [Outgoing(b"x")], INF)
-    threading.Timer(0.2, lock().execute, ["COMMIT"]).start()
+    locked = lock()
     start = time.monotonic()
-    (one,) = session.receive(["q"], 1, 0.3, time.monotonic() + 5)
+    with after(0.2, lambda: locked.execute("COMMIT")):
+        (one,) = session.receive(["q"], 1, 0.3, time.monotonic() + 5)
     assert (one.lease_until or 0.0) > start + 0.45
     assert session.ack([one], INF) == [None]
 
@@ -239,9 +251,9 @@ def test_a_wait_notices_that_the_clock_was_set(session: SQLiteSession, monkeypat
     """What is due by the new time comes within seconds, as after a suspend."""
     clock = time.time
     session.send("q", [Outgoing(b"x", delay=60)], INF)
-    threading.Timer(0.3, lambda: monkeypatch.setattr(time, "time", lambda: clock() + 3600)).start()
     start = time.monotonic()
-    (found,) = session.receive(["q"], 1, 60.0, time.monotonic() + 30)
+    with after(0.3, lambda: monkeypatch.setattr(time, "time", lambda: clock() + 3600)):
+        (found,) = session.receive(["q"], 1, 60.0, time.monotonic() + 30)
     assert found.body == b"x"
     assert time.monotonic() - start < 15
 
@@ -256,8 +268,8 @@ def test_a_poll_of_what_somebody_else_took_meanwhile_is_empty(session: SQLiteSes
         locked.execute("COMMIT")
         locked.execute("BEGIN IMMEDIATE")
 
-    threading.Timer(0.1, take_it).start()
-    assert session.receive(["q"], 1, 60.0, 0.0) == []
+    with after(0.1, take_it):
+        assert session.receive(["q"], 1, 60.0, 0.0) == []
 
 
 def test_what_was_taken_is_delivered_though_another_queue_is_locked(session: SQLiteSession, lock: Lock) -> None:
