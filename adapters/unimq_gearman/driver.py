@@ -59,6 +59,7 @@ class GearmanDriver:
     contract = 1
     library = "gearman"
     install = 'pip install "unimq[gearman]"'
+    port = 4730
     path_is_queue = True
     options = (
         Option("stored", "bool", default=False, doc="The server keeps its jobs in a store (`gearmand -q ...`)."),

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from unimq.driver import Driver
+
 ROOT = Path(__file__).parent.parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 ADAPTERS = sorted(folder.name for folder in (ROOT / "adapters").iterdir() if (folder / "__init__.py").exists())
@@ -36,6 +38,11 @@ class TestAdapter:
     def test_it_has_an_entry_point(self, name: str) -> None:
         """A scheme leads to it."""
         assert f"{name}:driver" in ENTRY_POINTS.values()
+
+    def test_its_driver_has_what_the_contract_names(self, name: str) -> None:
+        """Each attribute of `Driver`: the core reads some of them only where an option asks for it."""
+        driver = importlib.import_module(name).driver
+        assert [one for one in Driver.__annotations__ if not hasattr(driver, one)] == []
 
     def test_it_is_checked(self, name: str) -> None:
         """The type checker, the import contracts and the coverage know of it."""
