@@ -11,6 +11,8 @@ Delivery
     the server, crashes included. beanstalkd 1.12 forgets about half of the leases that end while their consumer's
     connection is silent, until that connection says something or ends; so unimq says something when a lease ended. It
     cannot for a process that is frozen or a host that has vanished: what those hold comes back with their connection.
+    The server cannot take back a count: a message that was given back because its consumer was interrupted has been
+    delivered once more, and with `max_deliveries` may go to the dead letters for that.
     What is stored survives a restart of the server only where it keeps a log (`beanstalkd -b`), and a power loss only
     with `-f0`.
 

@@ -1,13 +1,16 @@
 """Brokers that lack something, or are full: what they would ignore is refused, what they refuse is told."""
 
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 from harness import Recipe, Running
 
 import unimq
+import unimq_activemq
 from unimq.errors import StorageError, TooLarge, Unsupported
 from unimq.testing.lab import PATIENCE, fresh_name
+from unimq.testing.sessions import open_session
 
 
 @pytest.fixture(scope="class")
@@ -72,9 +75,12 @@ class TestBare:
 
     def test_nothing_of_the_question_is_left(self, bare: Running) -> None:
         """What a connect asks is not in any queue of an application, and has a time limit."""
-        with unimq.Queue(f"{bare.url}/ActiveMQ.Statistics.Destination.unimq-probe") as queue:
-            queue.ping()
-            assert all(message.expires_at for message in queue.peek(10))
+        session = open_session(unimq_activemq.driver, bare.url, time.monotonic() + PATIENCE)
+        try:  # the name is reserved, so a queue of an application cannot be it
+            left = session.peek("ActiveMQ.Statistics.Destination.unimq-probe", 10, time.monotonic() + PATIENCE)
+            assert all(message.expires_at for message in left)
+        finally:
+            session.close()
 
 
 class TestFull:

@@ -3,10 +3,16 @@
 from collections.abc import Callable
 
 import pytest
-from beanstalkd.recipes import LOGGED, PLAIN
+from beanstalkd.recipes import COUNTED, LOGGED, PLAIN
 from harness import Recipe, Running
 
 from unimq.testing import QueueConformance, Server
+
+
+@pytest.fixture(autouse=True)
+def _counted(request: pytest.FixtureRequest) -> None:
+    if request.node.originalname in COUNTED:
+        request.node.add_marker(pytest.mark.xfail(reason="the server cannot take back a count", strict=True))
 
 
 class TestPlain(QueueConformance):
