@@ -13,6 +13,8 @@ SHELL := bash
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export FILE ?= README.md
 export URL ?=
+SECONDS ?= 600
+ONLY ?= integration
 PYTHON ?= $(shell .ci/find-python)
 BIN := .venv/bin
 
@@ -82,6 +84,10 @@ unit: .venv/.dev ## The tests that need no server
 integration: .venv/.dev ## The tests on real servers, which are started in containers
 	$(SERVERS) $(BIN)/python -m pytest --numprocesses 3 --timeout 180 integration
 
+history: .venv/.dev ## Look for lost messages while servers break, for SECONDS each; ONLY=beanstalkd chooses a backend
+	UNIMQ_HISTORY_SECONDS=$(SECONDS) $(SERVERS) $(BIN)/python -m pytest --timeout $$(($(SECONDS) + 300)) \
+		integration -k "test_history and ($(ONLY))"
+
 # Both together, with their coverage: an adapter is covered by what its server makes it do.
 whole: .venv/.dev
 	$(SERVERS) .ci/tests
@@ -107,4 +113,4 @@ docs: .venv/.dev ## Write the generated parts of the documentation again
 clean: ## Remove what was made here
 	rm -rf .venv .venv-* build .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help demo check test everything install lint format types imports unit integration whole other-pythons package docs clean
+.PHONY: help demo check test everything install lint format types imports unit integration history whole other-pythons package docs clean

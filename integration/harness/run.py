@@ -10,12 +10,14 @@ import json
 import os
 import shutil
 import signal
+import socket
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import IO, Any, Final, Literal, get_args
 
 import docker
+import docker.constants
 import docker.errors
 
 from harness.recipe import IMAGES, Recipe
@@ -117,9 +119,10 @@ class Run:
         """The client of the container engine."""
         if self._engine is None:
             try:
+                _knock()
                 engine = docker.from_env(timeout=120)
                 engine.ping()
-            except docker.errors.DockerException as error:
+            except (docker.errors.DockerException, OSError) as error:
                 msg = f"no container engine answers ({error}): start one, or run the tests by .ci/engine"
                 raise MissingServer(msg) from error
             self._engine = engine
@@ -186,6 +189,14 @@ class Run:
         except MissingServer as missing:
             what = f"plain processes ({missing})"
         return f"integration: {what}; a missing server is {'a failure' if self.mode == 'require' else 'a skip'}"
+
+
+def _knock() -> None:
+    """`OSError` where nobody listens: the client library would leave a socket open then."""
+    kind, _, path = os.environ.get("DOCKER_HOST", docker.constants.DEFAULT_UNIX_SOCKET).partition("://")
+    if "unix" in kind:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(path)
 
 
 def _is_dead(folder: Path) -> bool:

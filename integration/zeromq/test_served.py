@@ -1,57 +1,27 @@
 """The served queue conforms, faults included: holders in processes of their own, on a store in memory and in a file."""
 
-import socket
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import pytest
 from beanstalkd.recipes import COUNTED, PLAIN
 from harness import Recipe
-from harness.servers import InProcess, Running
+from harness.servers import Running
+from zeromq.recipes import ON_MEMORY, ON_SQLITE, holding, recipe
 
-from unimq import connect
-from unimq.errors import UnimqError
 from unimq.testing import QueueConformance
-
-
-def recipe(store: str, query: str, variant: str) -> Recipe:
-    """A holder of `store`, and how a client finds it."""
-
-    def ready(host: str, port: int) -> None:
-        socket.create_connection((host, port), 2).close()
-        try:
-            with connect(f"zeromq+tcp://{host}:{port}/{query}") as client:
-                client.ping()
-        except UnimqError as error:
-            raise OSError(str(error)) from error
-
-    command = (sys.executable, "-m", "unimq.cli", "serve", store, "--at", "zeromq+tcp://{host}:{port}")
-    return Recipe("zeromq", 5555, "zeromq+tcp://{address}/" + query, ready, command=command, variant=variant)
-
-
-@contextmanager
-def holding(recipe: Recipe) -> Iterator[Running]:
-    """A process that serves, for as long as the block lasts."""
-    server = InProcess(recipe)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture(scope="module")
 def on_memory() -> Iterator[Running]:
     """A holder of queues in its own memory."""
-    with holding(recipe("memory://", "", "memory")) as server:
+    with holding(ON_MEMORY) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def on_sqlite() -> Iterator[Running]:
-    """A holder of a file, which survives it. What durability=full adds is not seen here: a power loss."""
-    with holding(recipe("sqlite:///{data}/jobs.db?durability=normal", "?store=sqlite", "sqlite")) as server:
+    """A holder of a file."""
+    with holding(ON_SQLITE) as server:
         yield server
 
 
