@@ -1,12 +1,16 @@
 """What a failing host costs: who is asked instead, and what is asked again."""
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from servers import DUPLEX, SAME_SESSION, Broker
 
 import unimq
+from unimq.capabilities import absent
 
 
 def test_a_host_that_answers_nothing_in_time_is_passed_over(
@@ -70,3 +74,57 @@ def test_limits_are_kept_before_anything_is_sent(broker: Broker, monkeypatch: py
             queue.put("1234567")
         queue.put("123456")
     assert len(broker.jobs) == 1
+
+
+@pytest.mark.parametrize("lacking", ["first", "last"])
+def test_what_is_absent_on_one_host_is_absent(broker: Broker, other_broker: Broker, lacking: str) -> None:
+    """Whichever was met before: the host that has it does not bring it back."""
+    without = broker if lacking == "first" else other_broker
+    without.proves = replace(SAME_SESSION.capabilities(unimq.URL("simsame")), delay=absent("it has no clock"))
+    with unimq.Queue(f"simsame://{broker.name},{other_broker.name}/jobs") as queue:
+        assert queue.capabilities.delay
+        queue.ping()  # asks all
+        assert broker.opened == other_broker.opened == 1
+        assert not queue.capabilities.delay
+        with pytest.raises(unimq.Unsupported, match="it has no clock"):
+            queue.put(1, delay=1)
+
+
+CALLS: dict[str, Callable[["unimq.Queue[Any]"], object]] = {
+    "send": lambda queue: queue.put(1),
+    "receive": lambda queue: queue.get(timeout=0),
+    "stats": lambda queue: queue.stats(),
+}
+
+
+@pytest.mark.parametrize("operation", CALLS)
+def test_a_connection_that_breaks_when_it_is_new_is_a_failure(broker: Broker, operation: str) -> None:
+    """What was idle is replaced once, and not for ever: the fault is the server's."""
+    with unimq.Queue(f"simsame://{broker.name}/jobs") as queue:
+        queue.ping()
+        broker.faults.extend([(operation, "before")] * 20)
+        with pytest.raises(unimq.ConnectionLost):
+            CALLS[operation](queue)
+    assert (len(broker.faults), broker.opened) == (18, 2)
+
+
+def test_a_host_that_failed_is_left_out_for_a_while(
+    broker: Broker, other_broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes last in every round until its pause is over, and then it has its turns again."""
+    now = time.monotonic()
+    clock = SimpleNamespace(monotonic=lambda: now)
+    monkeypatch.setattr("unimq.pool.time", clock)
+    monkeypatch.setattr("unimq.links.time", clock)
+    with unimq.connect(f"simsame://{broker.name},{other_broker.name}") as client:
+        pool = client.pool
+        bad, good = pool.hosts
+        keys = [None, None, *(str(number) for number in range(10))]
+        assert {pool.order(key)[0] for key in keys} == {bad, good}
+        bad.failed()
+        assert [pool.order(key) for key in keys] == [[good, bad]] * len(keys)
+        now += 0.044  # the first pause is 45 to 55 ms
+        assert [pool.order(key) for key in keys] == [[good, bad]] * len(keys)
+        now += 0.012
+        assert [pool.order()[0] for _ in range(2)] in ([bad, good], [good, bad])
+        assert {pool.order(key)[0] for key in keys[2:]} == {bad, good}
