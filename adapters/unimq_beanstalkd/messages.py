@@ -1,21 +1,27 @@
-"""Messages as beanstalkd has them: the commands that put them, what it answers, its priorities."""
+"""Messages as beanstalkd has them: the commands that put them, what it tells of them, its priorities."""
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 import greenstalk
 
-from unimq.driver import Outgoing
+from unimq.driver import Delivery, Outgoing
 from unimq.errors import UnimqError
 
-__all__ = ["WINDOW", "Outcome", "inserted", "portable_priority", "put_command", "unknown", "windows"]
+__all__ = ["WINDOW", "Outcome", "delivery_of", "inserted", "portable_priority", "put_command", "unknown", "windows"]
 
 WINDOW: Final = 200
 """Commands that are written before their replies are read: they must fit into the buffers of both sides."""
 _WINDOW_BYTES: Final = 256 * 1024
 _LEASE: Final = greenstalk.DEFAULT_TTR
 """Seconds of a put that names no lease, as greenstalk has it."""
+
+_TOLD: Final = re.compile(
+    rb"""tube: "?([!-~]+?)"?\n(?:.*\n)*?pri: (\d+)\n(?:.*\n)*?ttr: (\d+)\n(?:.*\n)*?reserves: (\d+)\n"""
+)
+"""What `stats-job` tells, as far as it is used."""
 
 Outcome = str | UnimqError | None
 
@@ -58,6 +64,25 @@ def put_command(message: Outgoing) -> bytes:
 def inserted(reply: list[bytes] | UnimqError) -> Outcome:
     """The outcome of a put, from the words behind INSERTED."""
     return reply if isinstance(reply, UnimqError) else reply[0].decode()
+
+
+def delivery_of(number: int, body: bytes, told: bytes, now: float) -> Delivery:
+    """A job reserved just now, with what `stats-job` told of it. Raises `ValueError` where that is nonsense."""
+    found = _TOLD.search(told)
+    if found is None:
+        raise ValueError(told)
+    priority, lease, count = int(found[2]), int(found[3]), int(found[4])
+    return Delivery(
+        found[1].decode(),
+        body,
+        (number, priority, lease),
+        id=str(number),
+        priority=portable_priority(priority),
+        delivery_count=count,
+        redelivered=count > 1,
+        lease_until=now + lease,
+        native=greenstalk.Job(number, body),
+    )
 
 
 def native_priority(priority: int) -> int:

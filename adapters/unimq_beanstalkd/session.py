@@ -12,7 +12,7 @@ from unimq.capabilities import Capabilities
 from unimq.driver import GRACE, POLL_GRACE, BaseSession, Delivery, Outgoing, Stats
 from unimq.errors import ConnectionLost, LeaseLost, ProtocolError, ServerError, Timeout, UnimqError
 from unimq_beanstalkd.messages import WINDOW, Outcome, inserted, portable_priority, put_command, unknown, windows
-from unimq_beanstalkd.waiting import Waiting
+from unimq_beanstalkd.taking import Taking
 from unimq_beanstalkd.wire import Wire
 
 __all__ = ["BeanstalkdSession"]
@@ -31,11 +31,9 @@ class BeanstalkdSession(BaseSession):
         self._wire = wire
         self._connect = connect
         self._using = "default"
-        self._watching = {"default"}
         self._held: dict[int, Delivery] = {}
         self._forget_at = 1000
-        self._waiting = Waiting()
-        self._turn = 0
+        self._taking = Taking(wire)
 
     # Puts
 
@@ -49,7 +47,7 @@ class BeanstalkdSession(BaseSession):
             try:
                 wire.write(use + b"".join(map(put_command, window)), deadline)
                 if use:
-                    self._must(wire.reply(b"USING", deadline + GRACE))
+                    wire.must(b"USING", deadline + GRACE)
                 for _ in window:  # not in one go: what was answered before a failure counts
                     outcomes.append(inserted(wire.reply(b"INSERTED", deadline + GRACE)))  # noqa: PERF401
             except (ConnectionLost, Timeout, ProtocolError) as error:
@@ -66,82 +64,22 @@ class BeanstalkdSession(BaseSession):
     ) -> Sequence[Delivery]:
         """Reserve what is there, else wait for the first."""
         wire = self._ready(deadline)
-        jobs = self._favoured(wire, queues, limit) if len(queues) > 1 else []
-        if not jobs:
-            jobs = self._waited(wire, queues, limit, deadline)
-        deliveries = self._described(wire, jobs)
+        deliveries = self._taking.receive(queues, limit, deadline)
+        self._hold(deliveries)
         wire.used()
         return deliveries
 
     def interrupt(self) -> None:
         """Wake a receive; where the server waits for it, only breaking the connection does."""
-        self._waiting.end()
+        self._taking.waiting.end()
 
     def beat(self, deadline: float) -> None:
         """Say something: the server ends leases of a silent connection only then (it forgets about half of them)."""
-        if not self._waiting.broke_off:
-            self._must(self._ready(deadline).ask(b"list-tube-used", b"USING", deadline + GRACE))
-            self._wire.used()
-
-    def _favoured(self, wire: Wire, queues: Sequence[str], limit: int) -> list[tuple[int, bytes]]:
-        """Poll one of several queues, each in its turn: by itself the server takes the oldest of all."""
-        self._turn += 1
-        return self._reserve(wire, [queues[self._turn % len(queues)]], limit, 0, time.monotonic())
-
-    def _waited(self, wire: Wire, queues: Sequence[str], limit: int, deadline: float) -> list[tuple[int, bytes]]:
-        """Ask until something is there, the deadline is over or `interrupt` is called."""
-        self._waiting.begin()
-        while True:
-            rest = deadline - time.monotonic()
-            seconds = Waiting.whole_seconds(rest)
-            if seconds and not self._waiting.blocks(wire):
-                return []
-            try:
-                jobs = self._reserve(wire, queues, limit, seconds, time.monotonic() + seconds)
-            except ConnectionLost:
-                if not self._waiting.ended:
-                    raise
-                return []  # broken off by us: the next call connects again
-            finally:
-                self._waiting.unblocks()
-            if jobs or self._waiting.ended or deadline <= time.monotonic():
-                return jobs
-            self._waiting.rest(deadline)  # also where the server waited: it answers at once while a lease ends soon
-
-    def _reserve(
-        self, wire: Wire, queues: Sequence[str], limit: int, seconds: int, until: float
-    ) -> list[tuple[int, bytes]]:
-        """Up to `limit` jobs, the first of which may take `seconds` to come."""
-        count = min(limit, WINDOW)
-        commands, watches = self._watch(queues)
-        rest = b"reserve-with-timeout 0\r\n" * (count - 1)
-        wire.write(commands + b"reserve-with-timeout %d\r\n" % seconds + rest, until + POLL_GRACE)
-        for _ in range(watches):
-            self._must(wire.reply(b"WATCHING", until + POLL_GRACE))
-        jobs: list[tuple[int, bytes]] = []
-        for _ in range(count):
-            words = wire.reply(b"RESERVED", until + POLL_GRACE)
-            if not isinstance(words, UnimqError):
-                jobs.append((wire.numbers(words)[0], wire.body(words, until + POLL_GRACE)))
-        return jobs
-
-    def _described(self, wire: Wire, jobs: list[tuple[int, bytes]]) -> list[Delivery]:
-        """The jobs with what only `stats-job` tells: tube, priority, lease, and how often it was reserved."""
-        if not jobs:
-            return []
-        now = time.monotonic()
-        wire.write(b"".join(b"stats-job %d\r\n" % number for number, _ in jobs), now + POLL_GRACE)
-        found: list[Delivery] = []
-        for number, body in jobs:
-            words = wire.reply(b"OK", now + POLL_GRACE)
-            if isinstance(words, UnimqError):
-                continue  # its lease is over already, and somebody has removed it
-            told = dict(
-                line.split(b": ", 1) for line in wire.body(words, now + POLL_GRACE).split(b"\n") if b": " in line
-            )
-            found.append(self._delivery(number, body, told, now))
-        self._hold(found)
-        return found
+        if not self._taking.waiting.broke_off:
+            wire = self._ready(deadline)
+            wire.write(b"list-tube-used\r\n", deadline)
+            wire.must(b"USING", deadline + GRACE)
+            wire.used()
 
     def _hold(self, found: list[Delivery]) -> None:
         if len(self._held) > self._forget_at:
@@ -149,27 +87,6 @@ class BeanstalkdSession(BaseSession):
             self._held = {n: one for n, one in self._held.items() if one.lease_until is None or one.lease_until > now}
             self._forget_at = 1000 + 2 * len(self._held)
         self._held.update((one.token[0], one) for one in found)
-
-    def _delivery(self, number: int, body: bytes, told: dict[bytes, bytes], now: float) -> Delivery:
-        wire = self._wire
-        try:
-            priority, lease, count = wire.numbers([told[b"pri"], told[b"ttr"], told[b"reserves"]])
-            queue = told[b"tube"].strip(b'"').decode("ascii")
-        except (KeyError, UnicodeDecodeError) as error:
-            wire.broken = True
-            msg = f"{wire.label}: stats-job does not tell what it should: is this a beanstalkd?"
-            raise ProtocolError(msg) from error
-        return Delivery(
-            queue,
-            body,
-            (number, priority, lease),
-            id=str(number),
-            priority=portable_priority(priority),
-            delivery_count=count,
-            redelivered=count > 1,
-            lease_until=now + lease,
-            native=greenstalk.Job(number, body),
-        )
 
     # Settling
 
@@ -253,7 +170,7 @@ class BeanstalkdSession(BaseSession):
         use = self._use(queue)
         wire.write(use + b"peek-ready\r\n", deadline)
         if use:
-            self._must(wire.reply(b"USING", deadline + GRACE))
+            wire.must(b"USING", deadline + GRACE)
         words = wire.reply(b"FOUND", deadline + GRACE)
         if isinstance(words, UnimqError):
             wire.used()
@@ -294,7 +211,7 @@ class BeanstalkdSession(BaseSession):
             return 0
         wire.write(use := self._use(queue), deadline)
         if use:
-            self._must(wire.reply(b"USING", deadline + GRACE))
+            wire.must(b"USING", deadline + GRACE)
         counts = {state: int(told[f"current-jobs-{state}"]) for state in ("ready", "delayed", "buried")}
         return sum(self._purge(wire, state, count, deadline) for state, count in counts.items())
 
@@ -322,19 +239,20 @@ class BeanstalkdSession(BaseSession):
     def _leave(self, deadline: float) -> None:
         """Use and watch nothing but the tube that is always there."""
         wire = self._ready(deadline)
-        commands, watches = self._watch(["default"])
+        commands, watches = self._taking.watch(["default"])
         wire.write(use := self._use("default"), deadline)
         if use:
-            self._must(wire.reply(b"USING", deadline + GRACE))
+            wire.must(b"USING", deadline + GRACE)
         wire.write(commands, deadline)
         for _ in range(watches):
-            self._must(wire.reply(b"WATCHING", deadline + GRACE))
+            wire.must(b"WATCHING", deadline + GRACE)
         wire.used()
 
     def queues(self, deadline: float) -> Sequence[str]:
         """The tubes, but for the one that is always there and empty."""
         wire = self._ready(deadline)
-        words = self._must(wire.ask(b"list-tubes", b"OK", deadline + GRACE))
+        wire.write(b"list-tubes\r\n", deadline)
+        words = wire.must(b"OK", deadline + GRACE)
         lines = wire.body(words, deadline + GRACE).decode("ascii").splitlines()[1:]
         wire.used()
         names = {line.removeprefix("- ").strip('"') for line in lines}
@@ -354,19 +272,18 @@ class BeanstalkdSession(BaseSession):
 
     def close(self) -> None:
         """End the connection; what it held is delivered again."""
-        self._waiting.end()
+        self._taking.waiting.end()
         self._wire.close()
 
     # The conversation
 
     def _ready(self, deadline: float) -> Wire:
         """The connection, made again where a wait was broken off, and looked at where it rested."""
-        if self._waiting.broke_off:
+        if self._taking.waiting.broke_off:
             self._wire.close()
             self._wire = self._connect(max(deadline, time.monotonic() + POLL_GRACE))
-            self._using, self._watching = "default", {"default"}
+            self._using, self._taking = "default", Taking(self._wire)
             self._held.clear()
-            self._waiting = Waiting()
         self._wire.look()
         return self._wire
 
@@ -376,22 +293,6 @@ class BeanstalkdSession(BaseSession):
             return b""
         self._using = queue
         return b"use %s\r\n" % queue.encode()
-
-    def _watch(self, queues: Sequence[str]) -> tuple[bytes, int]:
-        """The commands that make `queues` those that are reserved from, and how many they are."""
-        wanted = set(queues)
-        commands = [b"watch %s\r\n" % name.encode() for name in sorted(wanted - self._watching)]
-        commands += [b"ignore %s\r\n" % name.encode() for name in sorted(self._watching - wanted)]
-        self._watching = wanted
-        return b"".join(commands), len(commands)
-
-    def _must(self, reply: list[bytes] | UnimqError) -> list[bytes]:
-        """A reply that can only be the expected one."""
-        if isinstance(reply, UnimqError):
-            self._wire.broken = True
-            msg = f"{self._wire.label}: out of step: {reply}"
-            raise ProtocolError(msg) from reply
-        return reply
 
 
 def _is_gone(reply: UnimqError) -> bool:

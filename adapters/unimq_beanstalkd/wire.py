@@ -158,7 +158,7 @@ class Wire:
 
     def numbers(self, words: list[bytes]) -> list[int]:
         """The words as what they must be."""
-        if not words or not all(word.isdigit() for word in words):
+        if not b"".join(words).isdigit():
             raise self._nonsense(b" ".join(words))
         return [int(word) for word in words]
 
@@ -177,6 +177,15 @@ class Wire:
         refusal = error(f"{self.label}: {why}")
         refusal.__cause__ = _greenstalk_error(words)
         return refusal
+
+    def must(self, expected: bytes, deadline: float) -> list[bytes]:
+        """The words of a reply that can only be the expected one."""
+        reply = self.reply(expected, deadline)
+        if isinstance(reply, UnimqError):
+            self.broken = True
+            msg = f"{self.label}: out of step: {reply}"
+            raise ProtocolError(msg) from reply
+        return reply
 
     def ask(self, command: bytes, expected: bytes, deadline: float) -> Reply:
         """One command and its reply."""
