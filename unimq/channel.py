@@ -69,8 +69,8 @@ class Channel(Generic[T]):
         self.transforms = transforms(client.capabilities, settings.envelope)
         self.keeps_lease = client.capabilities.lease.level == "layered"
         """Whether unimq itself ends leases, because the backend's own ends with the connection only."""
-        self.is_plain = client.capabilities.lease_by != "put" and client.hooks.send is None
-        """Whether a put without options is nothing but its body."""
+        self.put_lease = settings.lease if client.capabilities.lease_by == "put" else None
+        """The lease that each put has to name; `None`: puts name none."""
         self._dead: Channel[T] | None = None
         self._refuse_useless_options()
         if not (self.is_dead or settings.dead):

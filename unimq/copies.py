@@ -30,9 +30,7 @@ def copy_of(letter: Letter[Any], target: "Channel[Any]", *, verbatim: bool = Fal
         "enqueued_at": delivery.enqueued_at,
         **changes,
     }
-    if target.capabilities.lease_by == "put":
-        fields["lease"] = target.settings.lease
-    message = Outgoing(delivery.body, **fields)
+    message = Outgoing(delivery.body, lease=target.put_lease, **fields)
     if not verbatim:
         return target.sender.encode(message)
     if target.capabilities.headers.level == "native":

@@ -59,8 +59,8 @@ class Sender(Generic[T]):
         channel = self._channel
         raw = channel.codec.encode(body)
         metadata = (headers, priority, delay, at, ttl, id, reply_to, correlation_id)
-        if metadata == _NO_METADATA and channel.is_plain:
-            return self.encode(Outgoing(raw))
+        if metadata == _NO_METADATA and channel.hooks.send is None:
+            return self.encode(Outgoing(raw, lease=channel.put_lease))
         return self.encode(self._with_metadata(raw, *metadata))
 
     def build_many(self, bodies: Iterable[T], *metadata: Any) -> list[Outgoing]:
@@ -86,7 +86,6 @@ class Sender(Generic[T]):
         reply_to: str | None,
         correlation_id: str | None,
     ) -> Outgoing:
-        channel, capabilities = self._channel, self._channel.capabilities
         fields: dict[str, Any] = {}
         all_headers = self._headers(headers, reply_to, correlation_id)
         if all_headers:
@@ -105,9 +104,7 @@ class Sender(Generic[T]):
             fields["expires_at"] = time.time() + lifetime
         if own_id is not None:
             fields["id"] = text(own_id, "id", _ID_CHARACTERS)
-        if capabilities.lease_by == "put":
-            fields["lease"] = channel.settings.lease
-        return Outgoing(raw, **fields)
+        return Outgoing(raw, lease=self._channel.put_lease, **fields)
 
     def encode(self, message: Outgoing) -> Outgoing:
         """Pass the transforms and check the size."""

@@ -19,6 +19,8 @@ class Framing:
     def encode(self, message: Outgoing) -> Outgoing:
         """Frame the body when there are headers, when it looks like a frame, or when the mode says always."""
         body = envelope.pack(message.body, message.headers, mode=self.mode)
+        if body is message.body and message.headers is None:
+            return message
         return msgspec.structs.replace(message, body=body, headers=None)
 
     def decode(self, delivery: Delivery) -> Delivery:
