@@ -1,5 +1,6 @@
 """More wrong drivers: those that settle, lease, count, answer and tidy up wrongly. See `evil`."""
 
+import math
 import os
 import threading
 import time
@@ -7,30 +8,30 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, NoReturn
 
 import msgspec
-from evil import Evil, seen
+from evil import Caught, Evil, seen
 
 from unimq.driver import Delivery, Outgoing, Stats
-from unimq.errors import ServerError, UnimqError, Unsupported
+from unimq.errors import LeaseLost, ServerError, UnimqError, Unsupported
 
 # Settling
 
 
 class AcksNothing(Evil):
-    caught_by = "test_an_ack_removes"
+    caught = Caught("test_an_ack_removes", "lab.nothing(queue")
 
     def ack(self, deliveries: Sequence[Delivery], deadline: float) -> Sequence[UnimqError | None]:
         return [None] * len(deliveries)
 
 
 class AcksOnlyTheFirst(Evil):
-    caught_by = "test_a_batch_is_acked_whole"
+    caught = Caught("test_a_batch_is_acked_whole", "(stats.leased, stats.ready) == (0, 0)")
 
     def ack(self, deliveries: Sequence[Delivery], deadline: float) -> Sequence[UnimqError | None]:
         return [*super().ack(deliveries[:1], deadline), *[None] * (len(deliveries) - 1)]
 
 
 class SwallowsErrors(Evil):
-    caught_by = "test_settling_after_the_lease_is_refused[ack]"
+    caught = Caught("test_settling_after_the_lease_is_refused[ack]", "DID NOT RAISE LeaseLost")
 
     def ack(self, deliveries: Sequence[Delivery], deadline: float) -> Sequence[UnimqError | None]:
         super().ack(deliveries, deadline)
@@ -40,7 +41,7 @@ class SwallowsErrors(Evil):
 class SettlesForOthers(Evil):
     """Knows a message by its id alone, so that a stale handle settles what somebody else has."""
 
-    caught_by = "test_settling_after_the_lease_is_refused[ack]"
+    caught = Caught("test_settling_after_the_lease_is_refused[ack]", "DID NOT RAISE LeaseLost")
 
     def ack(self, deliveries: Sequence[Delivery], deadline: float) -> Sequence[UnimqError | None]:
         for delivery in deliveries:
@@ -51,14 +52,16 @@ class SettlesForOthers(Evil):
 
 
 class MixesUpOutcomes(Evil):
-    caught_by = "test_an_ack_of_many_says_which_leases_were_lost"
+    caught = Caught(
+        "test_an_ack_of_many_says_which_leases_were_lost", "isinstance(caught.value.outcomes[0], LeaseLost)"
+    )
 
     def ack(self, deliveries: Sequence[Delivery], deadline: float) -> Sequence[UnimqError | None]:
         return super().ack(deliveries, deadline)[::-1]
 
 
 class NackIsANoOp(Evil):
-    caught_by = "test_a_nack_brings_the_message_back"
+    caught = Caught("test_a_nack_brings_the_message_back", "no message came")
 
     def release(
         self, deliveries: Sequence[Delivery], delay: float, deadline: float, *, unseen: bool = False
@@ -67,7 +70,7 @@ class NackIsANoOp(Evil):
 
 
 class NackDrops(Evil):
-    caught_by = "test_a_nack_brings_the_message_back"
+    caught = Caught("test_a_nack_brings_the_message_back", "no message came")
 
     def release(
         self, deliveries: Sequence[Delivery], delay: float, deadline: float, *, unseen: bool = False
@@ -76,7 +79,7 @@ class NackDrops(Evil):
 
 
 class NacksToTheTail(Evil):
-    caught_by = "test_a_nacked_message_waits_where_it_is_declared"
+    caught = Caught("test_a_nacked_message_waits_where_it_is_declared", 'if place == "front"')
 
     def release(
         self, deliveries: Sequence[Delivery], delay: float, deadline: float, *, unseen: bool = False
@@ -89,7 +92,7 @@ class NacksToTheTail(Evil):
 
 
 class NacksAtOnce(Evil):
-    caught_by = "test_a_delayed_nack"
+    caught = Caught("test_a_delayed_nack", "lab.nothing(queue, 0.1)")
 
     def release(
         self, deliveries: Sequence[Delivery], delay: float, deadline: float, *, unseen: bool = False
@@ -98,7 +101,7 @@ class NacksAtOnce(Evil):
 
 
 class MoveDrops(Evil):
-    caught_by = "test_a_rejected_message_is_a_dead_letter"
+    caught = Caught("test_a_rejected_message_is_a_dead_letter", "lab.receive(queue.dead)")
 
     def move(
         self, queue: str, pairs: Sequence[tuple[Delivery, Outgoing]], deadline: float
@@ -107,7 +110,7 @@ class MoveDrops(Evil):
 
 
 class MoveCopies(Evil):
-    caught_by = "test_nothing_is_left_behind"
+    caught = Caught("test_nothing_is_left_behind", "(stats.ready, stats.delayed or 0, stats.leased or 0) == (0, 0, 0)")
 
     def move(
         self, queue: str, pairs: Sequence[tuple[Delivery, Outgoing]], deadline: float
@@ -116,7 +119,7 @@ class MoveCopies(Evil):
 
 
 class MoveKeepsTheCount(Evil):
-    caught_by = "test_redrive_brings_back"
+    caught = Caught("test_redrive_brings_back", "again.delivery_count in (1, None)")
 
     def move(
         self, queue: str, pairs: Sequence[tuple[Delivery, Outgoing]], deadline: float
@@ -129,16 +132,18 @@ class MoveKeepsTheCount(Evil):
 
 
 class NeverEndsALease(Evil):
-    caught_by = "test_a_lease_ends_and_the_message_comes_back"
+    caught = Caught("test_a_lease_ends_and_the_message_comes_back", "lab.receive(lab.keeper())")
 
     def receive(
         self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
     ) -> Sequence[Delivery]:
-        return super().receive(queues, limit, 3600.0, deadline)
+        found = super().receive(queues, limit, 3600.0, deadline)
+        until = time.monotonic() + lease  # it tells what it was asked for
+        return seen(found, lambda _: {"lease_until": until})
 
 
 class EndsLeasesEarly(Evil):
-    caught_by = "test_a_lease_ends_and_the_message_comes_back"
+    caught = Caught("test_a_lease_ends_and_the_message_comes_back", "time.monotonic() - start >=")
 
     def receive(
         self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
@@ -147,21 +152,21 @@ class EndsLeasesEarly(Evil):
 
 
 class ExtendsNothing(Evil):
-    caught_by = "test_an_extended_lease_lasts"
+    caught = Caught("test_an_extended_lease_lasts", "time.monotonic() - start >= granted")
 
     def extend(self, deliveries: Sequence[Delivery], seconds: float, deadline: float) -> Sequence[float | UnimqError]:
         return [seconds] * len(deliveries)
 
 
 class GrantsLess(Evil):
-    caught_by = "test_an_extended_lease_lasts"
+    caught = Caught("test_an_extended_lease_lasts", "granted >= asked")
 
     def extend(self, deliveries: Sequence[Delivery], seconds: float, deadline: float) -> Sequence[float | UnimqError]:
         return super().extend(deliveries, seconds / 2, deadline)
 
 
 class ForgetsAtClose(Evil):
-    caught_by = "test_an_unsettled_message_survives_the_close"
+    caught = Caught("test_an_unsettled_message_survives_the_close", 'lab.bodies(lab.queue(), 1) == ["x"]')
 
     def close(self) -> None:
         for store in self._broker.stores.values():
@@ -172,7 +177,7 @@ class ForgetsAtClose(Evil):
 class SharesALease(Evil):
     """The lease of the first get holds for everybody."""
 
-    caught_by = "test_each_get_has_its_own_lease"
+    caught = Caught("test_each_get_has_its_own_lease", "lab.receive(long)")
     first: ClassVar[float] = 0.0
 
     def receive(
@@ -182,11 +187,24 @@ class SharesALease(Evil):
         return super().receive(queues, limit, self.first, deadline)
 
 
+class TakesTtlForALease(Evil):
+    caught = Caught("test_a_ttl_is_no_lease", "message.ack()", LeaseLost)
+
+    def receive(
+        self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
+    ) -> Sequence[Delivery]:
+        found = super().receive(queues, limit, lease, deadline)
+        for delivery in found:
+            if delivery.expires_at is not None:
+                super().extend([delivery], max(0.0, delivery.expires_at - time.time()), math.inf)
+        return found
+
+
 # Counting
 
 
 class CountsOffByOne(Evil):
-    caught_by = "test_nacks_count"
+    caught = Caught("test_nacks_count", "message.delivery_count == count")
 
     def receive(
         self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
@@ -196,7 +214,7 @@ class CountsOffByOne(Evil):
 
 
 class CountsOnlyNacks(Evil):
-    caught_by = "test_ended_leases_count"
+    caught = Caught("test_ended_leases_count", ".delivery_count == count")
 
     def receive(
         self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
@@ -205,7 +223,7 @@ class CountsOnlyNacks(Evil):
 
 
 class PeekCounts(Evil):
-    caught_by = "test_looking_does_not_count"
+    caught = Caught("test_looking_does_not_count", "message.delivery_count in (1, None)")
 
     def peek(self, queue: str, limit: int, deadline: float) -> Sequence[Delivery]:
         found = super().receive([queue], limit, 60.0, 0.0)
@@ -217,28 +235,28 @@ class PeekCounts(Evil):
 
 
 class PeekTakes(Evil):
-    caught_by = "test_peek_looks_and_takes_nothing"
+    caught = Caught("test_peek_looks_and_takes_nothing", "len(seen) == min(2, most)")
 
     def peek(self, queue: str, limit: int, deadline: float) -> Sequence[Delivery]:
         return super().receive([queue], limit, 60.0, 0.0)
 
 
 class PeekShowsTheLast(Evil):
-    caught_by = "test_peek_looks_and_takes_nothing"
+    caught = Caught("test_peek_looks_and_takes_nothing", "== [0, 1][:most]")
 
     def peek(self, queue: str, limit: int, deadline: float) -> Sequence[Delivery]:
         return super().peek(queue, 10_000, deadline)[-limit:]
 
 
 class PurgeLies(Evil):
-    caught_by = "test_purge_removes_what_nobody_holds"
+    caught = Caught("test_purge_removes_what_nobody_holds", "lab.nothing(queue,")
 
     def purge(self, queue: str, deadline: float) -> int:
         return self._broker.store(queue).size()
 
 
 class PurgeTakesWhatIsHeld(Evil):
-    caught_by = "test_purge_removes_what_nobody_holds"
+    caught = Caught("test_purge_removes_what_nobody_holds", "held.ack()", LeaseLost)
 
     def purge(self, queue: str, deadline: float) -> int:
         removed = super().purge(queue, deadline)
@@ -247,21 +265,21 @@ class PurgeTakesWhatIsHeld(Evil):
 
 
 class PurgesTheNeighbours(Evil):
-    caught_by = "test_purge_is_for_one_queue"
+    caught = Caught("test_purge_is_for_one_queue", 'lab.bodies(neighbour, 1) == ["stays"]')
 
     def purge(self, queue: str, deadline: float) -> int:
         return [super(PurgesTheNeighbours, self).purge(name, deadline) for name in [*self._broker.stores, queue]][-1]
 
 
 class DeleteKeepsTheHeld(Evil):
-    caught_by = "test_delete_removes_everything"
+    caught = Caught("test_delete_removes_everything", "lab.nothing(queue, 1.5 * lab.lease)")
 
     def delete(self, queue: str, deadline: float) -> None:
         super().purge(queue, deadline)
 
 
 class StatsLie(Evil):
-    caught_by = "test_stats_count_by_state"
+    caught = Caught("test_stats_count_by_state", "stats.leased in (held, None)")
 
     def stats(self, queue: str, deadline: float) -> Stats:
         honest = super().stats(queue, deadline)
@@ -269,7 +287,7 @@ class StatsLie(Evil):
 
 
 class SizeCountsTheHeld(Evil):
-    caught_by = "test_size_counts_what_waits"
+    caught = Caught("test_size_counts_what_waits", "queue.size() == 2")
 
     def stats(self, queue: str, deadline: float) -> Stats:
         honest = super().stats(queue, deadline)
@@ -277,21 +295,21 @@ class SizeCountsTheHeld(Evil):
 
 
 class CancelLies(Evil):
-    caught_by = "test_a_waiting_message_can_be_cancelled"
+    caught = Caught("test_a_waiting_message_can_be_cancelled", "queue.cancel(receipt.id) is False")
 
     def cancel(self, queue: str, message_id: str, deadline: float) -> bool:
         return True
 
 
 class ListsNothing(Evil):
-    caught_by = "test_queues_are_listed"
+    caught = Caught("test_queues_are_listed", "set(names) <= set(listed)")
 
     def queues(self, deadline: float) -> Sequence[str]:
         return []
 
 
 class IgnoresMaxSize(Evil):
-    caught_by = "test_a_full_queue_takes_no_more"
+    caught = Caught("test_a_full_queue_takes_no_more", "DID NOT RAISE BatchError")
 
     def _refusal(self, store: Any, message: Outgoing) -> UnimqError | None:
         return None
@@ -301,7 +319,7 @@ class IgnoresMaxSize(Evil):
 
 
 class ClaimsWhatItLacks(Evil):
-    caught_by = "test_a_capability_works_or_is_refused[peek]"
+    caught = Caught("test_a_capability_works_or_is_refused[peek]", "peek is not there", Unsupported)
 
     def peek(self, queue: str, limit: int, deadline: float) -> NoReturn:
         msg = "peek is not there"
@@ -309,7 +327,7 @@ class ClaimsWhatItLacks(Evil):
 
 
 class RefusesWhatItClaims(Evil):
-    caught_by = "test_a_capability_works_or_is_refused[extend]"
+    caught = Caught("test_a_capability_works_or_is_refused[extend]", "not now", ServerError)
 
     def extend(self, deliveries: Sequence[Delivery], seconds: float, deadline: float) -> NoReturn:
         msg = "not now"
@@ -320,7 +338,7 @@ class RefusesWhatItClaims(Evil):
 
 
 class LeaksThreads(Evil):
-    caught_by = "test_nothing_is_left_after_close"
+    caught = Caught("test_nothing_is_left_after_close", "left == []")
 
     def ping(self, deadline: float) -> str:
         return "evil"
@@ -331,7 +349,7 @@ class LeaksThreads(Evil):
 
 
 class LeaksFiles(Evil):
-    caught_by = "test_nothing_is_left_after_close"
+    caught = Caught("test_nothing_is_left_after_close", "left == []")
     leaked: ClassVar[list[int]] = []
 
     def close(self) -> None:
@@ -341,7 +359,7 @@ class LeaksFiles(Evil):
 
 
 class ShowsThePassword(Evil):
-    caught_by = "test_no_password_is_shown"
+    caught = Caught("test_no_password_is_shown", "_ENCODED not in text")
 
     def cancel(self, queue: str, message_id: str, deadline: float) -> NoReturn:
         msg = f"{self.url.reveal()} does not know {message_id}"
@@ -349,7 +367,7 @@ class ShowsThePassword(Evil):
 
 
 class AnswersNoName(Evil):
-    caught_by = "test_a_ping_is_answered"
+    caught = Caught("test_a_ping_is_answered", "assert pong.server")
 
     def ping(self, deadline: float) -> str:
         return ""

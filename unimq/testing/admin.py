@@ -7,7 +7,7 @@ import pytest
 from unimq.errors import LeaseLost
 from unimq.testing.cases import Cases
 from unimq.testing.gates import needs
-from unimq.testing.lab import PATIENCE, Lab
+from unimq.testing.lab import Lab
 
 __all__ = ["Admin"]
 
@@ -234,7 +234,7 @@ class Admin(Cases):
                 await message.reject()
             else:
                 await message.ack()
-        await (await queue.get(timeout=PATIENCE)).ack()
+        await (await lab.receive(queue)).ack()
         stats = await queue.stats()
         if not stats.approximate:
             assert (stats.ready, stats.delayed or 0, stats.leased or 0) == (0, 0, 0)

@@ -10,7 +10,7 @@ from unimq.errors import AlreadySettled, BatchError, Empty, Full, InvalidArgumen
 from unimq.message import Receipt
 from unimq.testing.cases import Cases
 from unimq.testing.gates import needs
-from unimq.testing.lab import PATIENCE, Lab
+from unimq.testing.lab import Lab
 
 __all__ = ["Batches"]
 
@@ -25,9 +25,10 @@ class Batches(Cases):
         assert [receipt.queue for receipt in receipts] == [lab.name] * 300
         found: list[int] = []
         while len(found) < 300:
-            messages = await queue.get_many(100, timeout=PATIENCE)
+            messages = await lab.receive_many(queue, 100)
             assert 1 <= len(messages) <= 100
             found += [message.body for message in messages]
+            assert len(set(found)) == len(found)
             await queue.ack(messages)
             assert all(message.settled for message in messages)
         assert sorted(found) == list(range(300))

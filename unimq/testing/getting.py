@@ -91,11 +91,11 @@ class Getting(Cases):
         """Up to its limit, and it does not wait for more than the first."""
         queue = lab.queue()
         await queue.put_many([0, 1, 2])
-        messages = await queue.get_many(2, timeout=PATIENCE)
+        messages = await lab.receive_many(queue, 2)
         assert 1 <= len(messages) <= 2
         start = time.monotonic()
         while len(messages) < 3:
-            messages += await queue.get_many(100, timeout=PATIENCE)
+            messages += await lab.receive_many(queue, 100)
         assert time.monotonic() - start < PATIENCE / 2
         assert sorted(message.body for message in messages) == [0, 1, 2]
         await queue.ack(messages)

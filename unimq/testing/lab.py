@@ -6,7 +6,7 @@ import inspect
 import threading
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -141,8 +141,15 @@ class Lab:
 
     async def receive(self, queue: AsyncQueue[Any]) -> AsyncMessage[Any]:
         """The next message, which must come."""
+        return await self._come(queue, queue.get(timeout=PATIENCE))
+
+    async def receive_many(self, queue: AsyncQueue[Any], limit: int) -> list[AsyncMessage[Any]]:
+        """Up to `limit` messages, of which the first must come."""
+        return await self._come(queue, queue.get_many(limit, timeout=PATIENCE))
+
+    async def _come(self, queue: AsyncQueue[Any], getting: Awaitable[R]) -> R:
         try:
-            return await queue.get(timeout=PATIENCE)
+            return await getting
         except Empty:
             msg = f"no message came on {queue.name!r} in {PATIENCE:g} s"
             raise AssertionError(msg) from None

@@ -34,7 +34,7 @@ class Ordering(Cases):
         await queue.put(26)
         found: list[int] = []
         while len(found) < 17:
-            messages = await queue.get_many(100, timeout=PATIENCE)
+            messages = await lab.receive_many(queue, 100)
             found += [message.body for message in messages]
             await queue.ack(messages)
         assert found == list(range(10, 27))

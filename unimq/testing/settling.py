@@ -47,7 +47,7 @@ class Settling(Cases):
         message = await lab.receive(queue)
         await message.nack()
         assert message.settled
-        again = await queue.get(timeout=PATIENCE)
+        again = await lab.receive(queue)
         assert (again.body, again.id) == ("x", message.id)
         assert again.headers == message.headers
         assert again.redelivered is not False
