@@ -53,6 +53,7 @@ class Run:
         self.mode: Mode = mode()
         self.own: list[Running] = []
         """Servers that tests of this process have for themselves."""
+        self._started_here: list[Running] = []  # a child process that is forgotten warns
         inherited = os.environ.get(_FOLDER)
         self.folder = Path(inherited or tempfile.mkdtemp(prefix="unimq-run-"))
         self._lock = None if inherited else _locked(self.folder / "lock", wait=False)
@@ -83,6 +84,7 @@ class Run:
     def _started(self, recipe: Recipe) -> dict[str, str]:
         try:
             server = self._make(recipe)
+            self._started_here.append(server)
             server.start()
         except MissingServer as missing:
             return {"missing": str(missing)}

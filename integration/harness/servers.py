@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -23,6 +24,7 @@ from harness.recipe import Recipe
 __all__ = ["InContainer", "InProcess", "Running"]
 
 HOST = "127.0.0.1"
+_PORTS = range(20_000, 32_000)
 
 
 class Running(ABC):
@@ -184,5 +186,8 @@ class InProcess(Running):
 
 
 def _free_port() -> int:
-    with socket.create_server((HOST, 0)) as listener:
-        return int(listener.getsockname()[1])
+    """A port that no client is given by the system: one of those could be taken while the server is down."""
+    while True:
+        port = random.choice(_PORTS)  # noqa: S311 - no secret
+        with contextlib.suppress(OSError), socket.create_server((HOST, port)):
+            return port
