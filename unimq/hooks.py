@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ConnectionEvent", "Hooks", "Outcome"]
 
-Outcome = Literal["ack", "nack", "reject", "discard", "lost"]
+Outcome = Literal["ack", "nack", "release", "reject", "discard", "lost"]
 """`lost`: the block that worked on it succeeded, but its lease had ended."""
 
 

@@ -316,6 +316,17 @@ class Message(Letter[T]):
         """
         self._channel.settler.ack(self, "discard")
 
+    def release(self) -> None:
+        """Not tried: back on the queue as if nobody had got it, and never a dead letter by itself (as in AMQP 1.0).
+
+        It is not counted where the server lets that be, and has its old place as far as possible.
+
+        Raises:
+            Unsupported: the backend has no way back.
+            AlreadySettled, LeaseLost, ConnectionLost, Timeout: as `ack`.
+        """
+        self._channel.settler.release(self)
+
     def extend(self, seconds: float | timedelta | None = None) -> float:
         """Keep the lease for at least `seconds` from now (default: the queue's lease); returns the seconds granted.
 

@@ -88,6 +88,11 @@ class Settler(Generic[T]):
             ),
         )
 
+    def release(self, letter: Letter[T]) -> None:
+        """Give it back as if nobody had got it."""
+        self._nack_delay(0)  # whether there is a way back
+        raise_one(self._return([letter], 0.0, "release", unseen=True))
+
     def reject(self, letter: Letter[T], reason: str) -> None:
         """Move it to the dead-letter queue; inside one, discard it."""
         if not isinstance(reason, str):

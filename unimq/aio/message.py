@@ -34,6 +34,9 @@ class AsyncMessage(Letter[T]):
     async def discard(self) -> None:
         await self._face.run(self._channel.settler.ack, self, "discard")
 
+    async def release(self) -> None:
+        await self._face.run(self._channel.settler.release, self)
+
     async def extend(self, seconds: float | timedelta | None = None) -> float:
         return await self._face.run(self._channel.settler.extend, self, seconds)
 

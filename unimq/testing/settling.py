@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from unimq.errors import AlreadySettled, InvalidArgument, LeaseLost
+from unimq.errors import AlreadySettled, InvalidArgument, LeaseLost, Unsupported
 from unimq.testing import processes
 from unimq.testing.cases import Cases
 from unimq.testing.gates import needs, only, unless
@@ -263,6 +263,29 @@ class Settling(Cases):
         assert await lab.bodies(lab.queue(), 1) == ["x"]
         if lab.capabilities.dead_letters:
             await lab.nothing(queue.dead)
+
+    @needs("nack")
+    async def test_a_released_message_is_there_again(self, lab: Lab) -> None:
+        """At once, and it can be released only once; it is no dead letter by that."""
+        queue = lab.queue()
+        await queue.put("x")
+        message = await lab.receive(queue)
+        await message.release()
+        with pytest.raises(AlreadySettled):
+            await message.release()
+        assert await lab.bodies(queue, 1) == ["x"]
+        if lab.capabilities.dead_letters:
+            await lab.nothing(queue.dead)
+
+    @unless("nack")
+    async def test_no_way_back_for_a_release(self, lab: Lab) -> None:
+        """It is refused, and the message stays in hand."""
+        queue = lab.queue()
+        await queue.put("x")
+        message = await lab.receive(queue)
+        with pytest.raises(Unsupported, match="nack"):
+            await message.release()
+        await message.ack()
 
     async def test_a_discarded_message_is_gone(self, lab: Lab) -> None:
         """For good, and without a dead letter."""
