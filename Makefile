@@ -27,7 +27,7 @@ QUICK := tests/unit tests/memory tests/simulated tests/cli tests/sqlite tests/co
          tests/activemq \
          tests/gearman \
          tests/memcacheq \
-         tests/zeromq tests/remote \
+         tests/zeromq tests/remote tests/worker \
          tests/testing/test_parity.py tests/rules/test_layout.py tests/rules/test_docs.py tests/rules/test_import.py
 # What another version of Python can break: the tests of `make other-pythons`.
 PORTABLE := $(QUICK) tests/conformance/test_sqlite.py

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from unimq.queue import DeadLetterQueue, Queue
     from unimq.remote.serving import serve
     from unimq.url import URL
+    from unimq.worker import Reject, Retry, RetryPolicy, Worker
 
 __version__ = "0.1.0"
 
@@ -83,6 +84,9 @@ __all__ = [
     "ProtocolError",
     "Queue",
     "Receipt",
+    "Reject",
+    "Retry",
+    "RetryPolicy",
     "ServerError",
     "Stats",
     "StorageError",
@@ -90,6 +94,7 @@ __all__ = [
     "TooLarge",
     "UnimqError",
     "Unsupported",
+    "Worker",
     "connect",
     "serve",
 ]
@@ -104,6 +109,7 @@ _ELSEWHERE = {
     "Stats": "unimq.driver",
     "URL": "unimq.url",
     "serve": "unimq.remote.serving",
+    **dict.fromkeys(("Reject", "Retry", "RetryPolicy", "Worker"), "unimq.worker"),
 }
 """Where the public names live; what is not here is an error. They are imported when they are first used: asyncio alone
 takes as long as everything else."""

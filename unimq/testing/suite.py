@@ -17,6 +17,7 @@ from unimq.testing.replies import Replies
 from unimq.testing.roundtrip import RoundTrip
 from unimq.testing.settling import Settling
 from unimq.testing.urloptions import URLOptions
+from unimq.testing.workers import Workers
 
 __all__ = ["QueueConformance"]
 
@@ -37,6 +38,7 @@ class QueueConformance(
     BadInput,
     Hygiene,
     Replies,
+    Workers,
     Model,
 ):
     """What every backend must do. Subclass it as `Test...`, and give it a fixture `url`: the connection URL to test.

@@ -1,0 +1,101 @@
+"""Group 16: a worker on the backend: what it does with messages, and how it ends."""
+
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+from unimq.message import Message
+from unimq.testing.cases import Cases
+from unimq.testing.gates import needs, only
+from unimq.testing.lab import PATIENCE, QUIET, Lab
+from unimq.worker import RetryPolicy, Worker
+
+__all__ = ["Workers"]
+
+
+class Workers(Cases):
+    """Handlers in threads, on connections of their own. There is one face, so each case runs once."""
+
+    @only("sync")
+    async def test_a_worker_does_what_is_put(self, lab: Lab) -> None:
+        """Each message once, whichever of its threads has it; then nothing is left."""
+        queue = lab.queue()
+        found: list[Any] = []
+        with _at_work(lab, lambda message: found.append(message.body), concurrency=3) as worker:
+            await queue.put_many(list(range(20)))
+            _until(lambda: worker.health().done == 20)
+        assert sorted(found) == list(range(20))
+        await lab.nothing(queue)
+
+    @only("sync")
+    @needs("nack", "delivery_count", "dead_letters")
+    async def test_a_worker_tries_again_and_gives_up(self, lab: Lab) -> None:
+        """After as many attempts as the policy has; the dead letter says why."""
+        queue = lab.queue()
+
+        def fail(message: Message[Any]) -> None:
+            raise LookupError(message.body)
+
+        with _at_work(lab, fail, retry=RetryPolicy(attempts=2, pause=0)) as worker:
+            await queue.put("x")
+            _until(lambda: worker.health().rejected == 1)
+            assert worker.health().retried == 1
+        async with await lab.receive(queue.dead) as dead:
+            assert dead.body == "x"
+            assert dead.headers["unimq-dead-reason"].startswith("LookupError: x")
+
+    @only("sync")
+    async def test_a_stopped_worker_leaves_the_rest(self, lab: Lab) -> None:
+        """What it has begun is finished and acked; what it has not is there for others, and nothing comes twice."""
+        queue = lab.queue()
+        begun, may_end = threading.Event(), threading.Event()
+        done: list[Any] = []
+
+        def work(message: Message[Any]) -> None:
+            begun.set()
+            may_end.wait(PATIENCE)
+            done.append(message.body)
+
+        worker, thread = _started(lab, work)
+        await queue.put_many(["a", "b", "c"])
+        assert begun.wait(PATIENCE)
+        worker.stop()
+        await lab.sleep(QUIET)
+        may_end.set()
+        _ended(thread)
+        rest = await lab.bodies(queue, 3 - len(done))
+        assert sorted(done + rest) == ["a", "b", "c"]
+        assert len(done) == 1
+
+
+@contextmanager
+def _at_work(lab: Lab, handler: Callable[[Message[Any]], object], **how: Any) -> Generator[Worker]:
+    """A worker on the case's queue, which has ended afterwards."""
+    worker, thread = _started(lab, handler, **how)
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        _ended(thread)
+
+
+def _started(lab: Lab, handler: Callable[[Message[Any]], object], **how: Any) -> tuple[Worker, threading.Thread]:
+    how.setdefault("retry", RetryPolicy(attempts=5 if lab.capabilities.delivery_count else None))
+    worker = Worker(lab.url, {lab.name: handler}, **how)
+    thread = threading.Thread(target=worker.run, daemon=True)
+    thread.start()
+    return worker, thread
+
+
+def _ended(thread: threading.Thread) -> None:
+    thread.join(2 * PATIENCE)
+    assert not thread.is_alive(), "the worker did not end"
+
+
+def _until(reached: Callable[[], bool]) -> None:
+    ends = time.monotonic() + PATIENCE
+    while not reached():
+        assert time.monotonic() < ends, "the worker did not do it in time"
+        time.sleep(QUIET)
