@@ -150,7 +150,7 @@ CORE: Final = (
         "timeout", "duration", 30.0, "Deadline of every operation but a waiting get.", minimum=0.001, maximum=LONGEST
     ),
     Option("connect_timeout", "duration", 10.0, "Deadline of a connect.", minimum=0.001, maximum=LONGEST),
-    Option("max_sessions", "int", 32, "Most connections of one client.", minimum=1, maximum=10_000),
+    Option("max_sessions", "int", 32, "Most connections of one client to each host.", minimum=1, maximum=10_000),
 )
 """The options that every backend has."""
 

@@ -14,41 +14,46 @@ Retrying and waiting are not done here, except for a free session.
 """
 
 import contextlib
-import math
 import os
 import random
 import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Final, TypeVar, TypeVarTuple
 
 from unimq import options
+from unimq.beats import Beats
 from unimq.capabilities import Capabilities
-from unimq.driver import Delivery, Driver
+from unimq.driver import Driver
 from unimq.errors import Closed, ConnectionLost, InvalidArgument, LeaseLost, Timeout, UnimqError
 from unimq.hooks import ConnectionEvent, Hooks
-from unimq.links import AllHold, Host, Link, Receiving
+from unimq.hosts import Host, Need
+from unimq.links import Link, ends_session
 from unimq.options import Settings
 from unimq.scheduler import Scheduler
 from unimq.url import URL
 
-__all__ = ["Credentials", "Pool"]
+__all__ = ["Credentials", "NoneToWaitOn", "Pool"]
 
-P = ParamSpec("P")
 R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
 
 Credentials = Callable[[], tuple[str, str]]
 """Called before each connection is made; returns the user and the password to use."""
 
 _CONNECT_LEAST: Final = 1.0
 """Seconds that a connect may take even when its call has less left: a poll (timeout 0) must be able to connect."""
-_LAPSE: Final = 0.02
-"""Seconds after the end of a lease at which the session that held it gives a sign."""
-_BEAT_MOST: Final = 1.0
-"""Seconds that a sign of life may take: other leases wait behind it."""
+_SHORT_CALL: Final = 0.05
+"""Seconds to wait for a session that is in use, before its user is left to say what is over."""
+_CLOSE_MOST: Final = 0.7
+"""Seconds that all sessions together are waited for when they are closed."""
 _inherited: "list[Link]" = []
 """Sessions of a parent process: kept so that nothing closes them in the child, not even the garbage collector."""
+
+
+class NoneToWaitOn(Exception):
+    """No session may be waited on: each is in use, or holds something that is settled there."""
 
 
 class Pool:
@@ -66,10 +71,10 @@ class Pool:
     ) -> None:
         self.driver = driver
         self._options = options.values(url, driver.options)
-        self._scheduler = scheduler
-        self.hosts = [Host(url.with_host(host)) for host in url.hosts] or [Host(url)]
+        self.beats = Beats(scheduler, self.on)
+        each = [url.with_host(host) for host in url.hosts] or [url]
+        self.hosts = [Host(one, settings.max_sessions) for one in each]
         self._turn = random.randrange(len(self.hosts))  # noqa: S311 - spreads many clients over the hosts
-        self._max_sessions = settings.max_sessions
         self._connect_timeout = settings.connect_timeout
         self._hooks = hooks
         self._credentials = credentials
@@ -78,14 +83,12 @@ class Pool:
         _pools.add(self)
 
     def _reset(self) -> None:
-        self.links: tuple[Link, ...] = ()
+        for host in self.hosts:
+            host.forget()
         self.met = False
         """Whether a session was ever opened: after that, a server that is away is an outage and not a mistake."""
-        self._opening = 0
-        self._waiting = 0
-        self._condition = threading.Condition()
-        self.waiters = 0
         self.closed = False
+        self._ended = threading.Event()
 
     def checks(self, check: Callable[[], Capabilities]) -> None:
         """Ask `check` what to go by with each new session before it is used; it raises when that is too little."""
@@ -108,152 +111,156 @@ class Pool:
 
     # Lending
 
-    def borrow(self, host: Host, deadline: float) -> Link:
-        """A link for anything but a receive. Use it in a `with` statement."""
-        return self._free(host, Link.take) or self._open_or_wait(host, deadline, Link.take)
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """All sessions."""
+        return tuple(link for host in self.hosts for link in host.links)
 
-    def _free(self, host: Host, take: Callable[[Link], bool], queues: Sequence[str] = ()) -> Link | None:
-        """One that last received from `queues`, or else any."""
-        links = self.links
-        if queues:
-            for link in links:
-                if link.host is host and link.queues == queues and take(link):
-                    return link
-        for link in links:
-            if link.host is host and take(link):
-                return link
-        return None
-
-    def run(
-        self, host: Host, deadline: float, call: Callable[Concatenate[Link, P], R], *args: P.args, **kwargs: P.kwargs
-    ) -> R:
+    def run(self, host: Host, deadline: float, call: Callable[[Link, *Ts], R], *args: *Ts) -> R:
         """Run `call` with a link for anything but a receive, and `args`.
 
         It is run again, on another link, when a connection turns out to have died while it was idle: not when it may
         have done something (`in_doubt`), and not when the connection was new.
         """
-        while True:
-            link = self.borrow(host, deadline)
-            was_used = link.proven
-            try:
-                with link:
-                    return call(link, *args, **kwargs)
-            except ConnectionLost as error:
-                if error.in_doubt or not was_used:
-                    raise
+        return self._lend(host, "call", None, (), deadline, call, args)
 
-    def borrow_receiver(self, host: Host, queues: Sequence[str], deadline: float, *, waits: bool) -> Receiving | Link:
-        """A link for a receive. One that `waits` gets a session that may wait, opening one where that is needed.
+    def on(self, link: Link, deadline: float, call: Callable[[Link, *Ts], R], *args: *Ts) -> R:
+        """Run `call` with that very link, for settling what it holds.
+
+        Raises:
+            LeaseLost: the link is dead.
+            Timeout: it is in use until `deadline`.
+        """
+        return self._lend(link.host, "call", link, (), deadline, call, args)
+
+    def receive(
+        self,
+        host: Host,
+        queues: Sequence[str],
+        need: Need,
+        deadline: float,
+        call: Callable[[Link, *Ts], R],
+        *args: *Ts,
+    ) -> R:
+        """Run `call` with a link for a receive that polls or waits; again on another one as `run`.
 
         The session that received from the same `queues` last is preferred: subscriptions belong to sessions.
 
-        While all links are lent it waits for one until `deadline`.
-
         Raises:
-            AllHold: it should wait, and all `?max_sessions=` sessions hold unsettled messages.
+            NoneToWaitOn: no session may be waited on until `deadline`.
         """
-        if not waits:
-            poll = Link.take_receiver
-            link = self._free(host, poll, queues) or self._open_or_wait(host, deadline, poll)
-            return Receiving(link, waits=False) if link.settling == "duplex" else link
-        take = self._take_to_wait
-        return Receiving(
-            self._free(host, take, queues) or self._open_or_wait(host, deadline, take, waits=True), waits=True
-        )
+        return self._lend(host, need, None, queues, deadline, call, args)
+
+    def _lend(  # noqa: PLR0913, PLR0917 - the one place where a session is taken, used and given back
+        self,
+        host: Host,
+        need: Need,
+        only: Link | None,
+        queues: Sequence[str],
+        deadline: float,
+        call: Callable[[Link, *Ts], R],
+        args: tuple[*Ts],
+    ) -> R:
+        """Take a link, run `call` with it, and give it back whatever happens, at whatever moment.
+
+        An exception may come out of a signal handler between any two steps, those of giving back too. So each step can
+        be done again, and the outer handler does.
+        """
+        while True:
+            me, link, was_used = object(), None, False
+            try:
+                try:
+                    if need != "call":
+                        link = host.free_to_receive(me, need, queues)
+                    else:
+                        link = host.free(me) if only is None else host.that(only, me)
+                    if link is None:
+                        link = self._wait(host, me, need, deadline, only)
+                    was_used = link.proven
+                    result = call(link, *args)
+                    link.proven = True
+                    if link.over or link.session.spent:
+                        self._tidy(link, me)
+                    host.give_back(link, me)
+                except BaseException as error:
+                    self._left(link, error)
+                    host.recover(me)
+                    raise
+            except BaseException as error:
+                self._left(link, error)
+                host.recover(me)
+                if was_used and isinstance(error, ConnectionLost) and not error.in_doubt and only is None:
+                    continue
+                raise
+            return result
+
+    def _tidy(self, link: Link, me: object) -> None:
+        """Do what is left to do at the end of a use that went well."""
+        if link.over and link.user.get(0) is me:
+            try:
+                link.say_what_is_over()
+            except UnimqError as error:  # what was on its way goes back with the connection, at the latest
+                self._left(link, error)
+        if link.session.spent:
+            self.discard(link)
+
+    def _left(self, link: Link | None, error: BaseException) -> None:
+        if link is not None and ends_session(error):
+            self.discard(link, error)
+
+    def stop_ahead(self, queues: Sequence[str]) -> None:
+        """Nobody iterates over `queues` any more: say so at once, or leave it to the one who uses the session now."""
+        for link in self.links:
+            if queues in link.ahead:
+                link.over.add(queues)
+                with contextlib.suppress(LeaseLost, Timeout):
+                    self.on(link, time.monotonic() + _SHORT_CALL, lambda _: None)
 
     def polls_first(self, host: Host) -> bool:
         """Whether each free session holds something: then a poll there is cheaper than another one to wait on."""
-        mine = [link for link in self.links if link.host is host]
-        return any(link.held for link in mine if link.settling == "same-session") and not any(
-            link.may_wait for link in mine if not link.lock.locked()
+        links = host.links
+        return any(link.held for link in links if link.settling == "same-session") and not any(
+            link.may_wait for link in links if not link.user
         )
-
-    def stopped_waiting(self, link: Link) -> None:
-        """Count a receive that waited as over."""
-        with self._condition:
-            if link.settling != "duplex":
-                self._waiting -= 1
-            if self.waiters:
-                self._condition.notify_all()
 
     def pause(self, seconds: float) -> None:
         """Wait before another attempt; ends early when the pool is closed."""
-        with self._condition:
-            if not self.closed:
-                self._condition.wait(seconds)
+        self._ended.wait(seconds)
 
-    def _take_to_wait(self, link: Link) -> bool:
-        if link.settling == "duplex":
-            return link.take_receiver()
-        with self._condition:
-            # One session is left to puts and settlements, or a crowd of waiting gets would shut them out for ever.
-            if self._waiting >= max(1, self._max_sessions - 1) or not link.take_receiver():
-                return False
-            link.drop_ended()
-            if link.may_wait:
-                self._waiting += 1
-                return True
-            link.receive_lock.release()
-            return False
-
-    def lock(self, link: Link, deadline: float) -> Link:
-        """That very link, for settling what it holds. Use it in a `with` statement."""
-        wait = min(max(deadline - time.monotonic(), 0.0), threading.TIMEOUT_MAX)
-        if not link.lock.acquire(timeout=wait):
-            msg = f"{link.host.label}: the session is busy with another call until the deadline"
-            raise Timeout(msg)
-        if not link.alive:
-            link.lock.release()
-            msg = f"{link.host.label}: the connection that held this message is gone; it is delivered again"
+    def _wait(self, host: Host, me: object, need: Need, deadline: float, only: Link | None = None) -> Link:
+        """A link that was not free at once: from the line, or opened."""
+        link = host.wait(me, need, deadline, only)
+        if link is not None:
+            return link
+        if self.closed:
+            raise self._closed_error()
+        if only is not None and not only.alive:
+            msg = f"{host.label}: the connection that held this message is gone; it is delivered again"
             raise LeaseLost(msg)
+        if me in host.opening:
+            return self._open_for(host, me, need, deadline)
+        if need == "wait":
+            raise NoneToWaitOn
+        if only is not None:
+            msg = f"{host.label}: the session is busy with another call until the deadline"
+        else:
+            msg = f"{host.label}: no session was free in time; {host.most} are busy, raise ?max_sessions="
+        raise Timeout(msg)
+
+    def _open_for(self, host: Host, me: object, need: Need, deadline: float) -> Link:
+        link = self._open(host, deadline)
+        try:
+            (link.user if need == "call" else link.receiver).take(me)
+            is_open = host.opened(link, me)
+        except BaseException:
+            self.discard(link)
+            raise
+        if not is_open:
+            self.discard(link)
+            raise self._closed_error()
+        self.met = True
+        self._tell(host, "connected", None)
         return link
-
-    def wake(self) -> None:
-        """Let those that wait for a session look again."""
-        with self._condition:
-            self._condition.notify_all()
-
-    def _open_or_wait(self, host: Host, deadline: float, take: Callable[[Link], bool], *, waits: bool = False) -> Link:
-        while True:
-            with self._condition:
-                if self.closed:
-                    raise self._closed_error()
-                # Counted before looking again: a link that is given back from here on wakes us.
-                self.waiters += 1
-                try:
-                    if (free := self._free(host, take)) is not None:
-                        return free
-                    if len(self.links) + self._opening >= self._max_sessions:
-                        self._wait_for_a_link(host, deadline, waits=waits)
-                        continue
-                    self._opening += 1
-                finally:
-                    self.waiters -= 1
-            try:
-                link = self._open(host, deadline)
-                with self._condition:
-                    if self.closed:
-                        link.session.close()
-                        raise self._closed_error()
-                    self.met = True
-                    self.links = (*self.links, link)
-                    taken = take(link)
-            finally:
-                with self._condition:
-                    self._opening -= 1
-                    self._condition.notify_all()
-            self._tell(host, "connected", None)
-            if taken:
-                return link
-
-    def _wait_for_a_link(self, host: Host, deadline: float, *, waits: bool) -> None:
-        if waits and not self._opening and not any(link.may_wait for link in self.links):
-            raise AllHold
-        rest = deadline - time.monotonic()
-        if rest <= 0:
-            msg = f"{host.label}: no session was free in time; {self._max_sessions} are busy, raise ?max_sessions="
-            raise Timeout(msg)
-        self._condition.wait(min(rest, threading.TIMEOUT_MAX))
 
     def _open(self, host: Host, deadline: float) -> Link:
         url = host.url
@@ -274,41 +281,9 @@ class Pool:
             self._tell(host, "refused", error)
             raise
         host.works()
-        link = Link(self, host, session, capabilities)
-        if session.beat_every is not None:
-            self._beat_at(link, time.monotonic() + session.beat_every)
+        link = Link(host, session, capabilities)
+        self.beats.begin(link)
         return link
-
-    # Signs of life
-
-    def beat_after(self, link: Link, deliveries: Sequence[Delivery]) -> None:
-        """Let `link` give a sign when the first of its leases has ended, too: some servers notice only then."""
-        ends = min((d.lease_until for d in deliveries if d.lease_until is not None), default=math.inf)
-        if ends + _LAPSE < link.beat_at:
-            self._beat_at(link, ends + _LAPSE)
-
-    def _beat_at(self, link: Link, when: float) -> None:
-        link.beat_at = when
-        self._scheduler.at(when, lambda: self._beat(link, when))
-
-    def _beat(self, link: Link, due: float) -> None:
-        every = link.session.beat_every
-        if not link.alive or link.beat_at != due or every is None:
-            return
-        try:
-            if link.take():  # otherwise it is in use, which is a sign as well
-                with link as session:
-                    session.beat(time.monotonic() + min(every, _BEAT_MOST))
-                    link.drop_ended()
-        finally:
-            if link.alive:
-                link.beat_at = math.inf
-                now = time.monotonic()
-                self.beat_after(
-                    link, [d for d in link.held.values() if d.lease_until is not None and d.lease_until > now]
-                )
-                if now + every < link.beat_at:
-                    self._beat_at(link, now + every)
 
     def _closed_error(self) -> Closed:
         return Closed(f"{self.hosts[0].label} was closed")
@@ -317,15 +292,13 @@ class Pool:
 
     def discard(self, link: Link, error: BaseException | None = None) -> None:
         """Close a link for good and tell why. What it held is lost to its holders, and delivered again."""
-        with self._condition:
-            if not link.alive:
-                return
-            link.alive = False
-            self.links = tuple(other for other in self.links if other is not link)
-            self._condition.notify_all()
+        was_alive = link.host.remove(link)
+        if link.closed:
+            return
         link.held.clear()
         link.session.close()
-        if isinstance(error, (ConnectionLost, Timeout)):
+        link.closed = True
+        if was_alive and isinstance(error, (ConnectionLost, Timeout)):
             link.host.failed()
             self._tell(link.host, "lost", error)
 
@@ -338,15 +311,18 @@ class Pool:
 
     def close(self) -> None:
         """Close every session; receives that wait return or raise `Closed`. Idempotent."""
-        with self._condition:
-            self.closed = True
-            links = self.links
-            self._condition.notify_all()
+        self.closed = True
+        self._ended.set()
+        for host in self.hosts:
+            host.close()
+        links = self.links
         for link in links:
             link.session.interrupt()
-            # A receive that was interrupted gives its lock back at once; a driver that does not is closed under it.
-            with contextlib.suppress(LeaseLost, Timeout):
-                self.lock(link, time.monotonic() + 1.0).lock.release()
+        # What was interrupted gives its link back at once; a driver that does not is closed under it.
+        until = time.monotonic() + _CLOSE_MOST
+        for link in links:
+            with contextlib.suppress(UnimqError):
+                self.on(link, until, lambda _: None)
             self.discard(link)
 
     def _forget(self) -> None:

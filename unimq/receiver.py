@@ -10,12 +10,14 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from unimq.driver import Delivery, Session
 from unimq.errors import ConnectError, ConnectionLost, Empty, InvalidMessage, LeaseLost, Timeout, UnimqError
-from unimq.links import AllHold, Host, Link, Receiving
+from unimq.hosts import Host
+from unimq.links import Link
 from unimq.message import Letter
+from unimq.pool import NoneToWaitOn
 
 if TYPE_CHECKING:
     from unimq.channel import Channel
@@ -30,6 +32,8 @@ _STALE: Final = 4
 """What part of a lease may go by in a buffer of unimq: a quarter."""
 _TURN: Final = 0.05
 """Seconds to wait at one of several hosts before asking the next; with N hosts a message waits N-1 turns at most."""
+_POLL_GRACE: Final = 1.0
+"""Seconds that a poll may stand in line for a session, as it may last on one."""
 _RETRY_LEAST: Final = 0.05
 _RETRY_MOST: Final = 1.0
 """Seconds between attempts while no host can be reached; the pool's back-off decides which host is tried first."""
@@ -222,9 +226,7 @@ class Source:
 
     def stop_ahead(self) -> None:
         """Nobody iterates here any more."""
-        for link in self._pool.links:
-            if self._names in link.ahead:
-                link.stop_ahead(self._names)
+        self._pool.stop_ahead(self._names)
 
     def fetch(
         self, limit: int, until: float, cancellation: Cancellation | None = None, *, ahead: bool = False
@@ -235,10 +237,11 @@ class Source:
         is tried for `?connect_timeout=` only.
         """
         cancellation = cancellation or _NEVER
+        asking = _Asking(limit, cancellation, ahead)
         give_up, pause = 0.0, _RETRY_LEAST
         while True:
             try:
-                letters = self._ask_hosts(limit, until, cancellation, ahead=ahead)
+                letters = self._ask_hosts(asking, until)
             except (ConnectError, ConnectionLost, Timeout) as error:
                 self.check_open()
                 now = time.monotonic()
@@ -263,17 +266,17 @@ class Source:
         for channel in self._channels.values():
             channel.check_open()
 
-    def _ask_hosts(self, limit: int, until: float, cancellation: Cancellation, *, ahead: bool) -> list[Letter[Any]]:
+    def _ask_hosts(self, asking: "_Asking", until: float) -> list[Letter[Any]]:
         """One round: a single host may be waited for until the end, several are polled and then waited for in turn."""
         hosts = self._pool.order()
         if len(hosts) == 1:
-            return self._ask(hosts[0], limit, until, cancellation, ahead=ahead)
+            return self._ask(hosts[0], asking, until)
         error: UnimqError | None = None
         reached = False
         for turn in (0.0, _TURN):
             for host in hosts:
                 try:
-                    letters = self._ask(host, limit, min(until, time.monotonic() + turn), cancellation, ahead=ahead)
+                    letters = self._ask(host, asking, min(until, time.monotonic() + turn))
                 except (ConnectError, ConnectionLost, Timeout) as failed:
                     error = failed
                     continue
@@ -286,48 +289,53 @@ class Source:
             raise error
         return []
 
-    def _ask(
-        self, host: Host, limit: int, until: float, cancellation: Cancellation, *, ahead: bool
-    ) -> list[Letter[Any]]:
-        """What `host` has: where sessions that hold something cannot wait, they are polled first, and now and then."""
-        waits = until > time.monotonic()
-        if waits and self._pool.polls_first(host):
-            letters = self._ask_now(host, limit, 0.0, cancellation, ahead=ahead)
-            if letters:
-                return letters
-        try:
-            return self._ask_now(host, limit, until, cancellation, ahead=ahead)
-        except AllHold:
-            self._pool.pause(min(_TURN, max(until - time.monotonic(), 0.0)))
-            return []
+    def _ask(self, host: Host, asking: "_Asking", until: float) -> list[Letter[Any]]:
+        """What `host` has until then.
 
-    def _ask_now(
-        self, host: Host, limit: int, until: float, cancellation: Cancellation, *, ahead: bool
-    ) -> list[Letter[Any]]:
-        """Receive on one session; again on another, at once, where a connection had died while it was idle."""
-        while True:
-            receiving = self._pool.borrow_receiver(host, self._names, until, waits=until > time.monotonic())
-            was_used = receiving.link.proven
-            try:
-                return self._receive(receiving, limit, until, cancellation, ahead=ahead)
-            except ConnectionLost as error:
-                if error.in_doubt or not was_used:
-                    raise
+        A poll comes first where sessions hold something that could not be settled while they wait, and where none may
+        be waited on: too many wait, or each holds something. Then it stands in line for one, and polls now and then.
+        """
+        now = time.monotonic()
+        if until <= now:
+            return self._poll(host, asking, now)
+        polled = self._pool.polls_first(host)
+        if polled and (letters := self._poll(host, asking, now)):
+            return letters
+        with contextlib.suppress(NoneToWaitOn):
+            return self._wait(host, asking, until, now)
+        if not polled and (letters := self._poll(host, asking, now)):
+            return letters
+        with contextlib.suppress(NoneToWaitOn):
+            return self._wait(host, asking, until, min(now + _TURN, until))
+        return []
 
-    def _receive(
-        self, receiving: Receiving | Link, limit: int, until: float, cancellation: Cancellation, *, ahead: bool
-    ) -> list[Letter[Any]]:
-        link = receiving.link
-        with receiving as session:
-            if cancellation is _NEVER:
-                deliveries = session.receive(self._names, limit, self._lease, until, ahead=ahead)
-            else:
-                cancellation.session = session
-                now = 0.0 if cancellation.cancelled else until
-                deliveries = session.receive(self._names, limit, self._lease, now, ahead=ahead)
-                cancellation.session = None
-            link.received(self._names, deliveries, ahead=ahead)
+    def _poll(self, host: Host, asking: "_Asking", now: float) -> list[Letter[Any]]:
+        return self._pool.receive(host, self._names, "poll", now + _POLL_GRACE, self._receive, asking, 0.0)
+
+    def _wait(self, host: Host, asking: "_Asking", until: float, free_by: float) -> list[Letter[Any]]:
+        return self._pool.receive(host, self._names, "wait", free_by, self._receive, asking, until)
+
+    def _receive(self, link: Link, asking: "_Asking", until: float) -> list[Letter[Any]]:
+        session, cancellation = link.session, asking.cancellation
+        if cancellation is _NEVER:
+            deliveries = session.receive(self._names, asking.limit, self._lease, until, ahead=asking.ahead)
+        else:
+            cancellation.session = session
+            now = 0.0 if cancellation.cancelled else until
+            deliveries = session.receive(self._names, asking.limit, self._lease, now, ahead=asking.ahead)
+            cancellation.session = None
+        link.received(self._names, deliveries, ahead=asking.ahead)
+        if deliveries and session.beat_every is not None:
+            self._pool.beats.after(link, deliveries)
         return [_letter(self._channels[delivery.queue], link, delivery) for delivery in deliveries]
+
+
+class _Asking(NamedTuple):
+    """What one fetch asks for, of whatever host."""
+
+    limit: int
+    cancellation: Cancellation
+    ahead: bool
 
 
 _NEVER: Final = Cancellation()

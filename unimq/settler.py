@@ -201,17 +201,20 @@ class Settler(Generic[T]):
         deadline = self._channel.deadline()
         if link.anywhere:
             return self._channel.pool.run(link.host, deadline, lambda other: call(other.session, deadline))
-        with self._channel.pool.lock(link, deadline) as session:
+
+        def settle(link: Link) -> R:
             if link.held.get(token) is not letter._raw:
                 raise _lost(letter, "it was delivered again")
             try:
-                result = call(session, deadline)
+                result = call(link.session, deadline)
             except LeaseLost:
                 link.held.pop(token, None)
                 raise
             if settles:
                 link.held.pop(token, None)
             return result
+
+        return self._channel.pool.on(link, deadline, settle)
 
     def _many(
         self,
@@ -265,8 +268,7 @@ class Settler(Generic[T]):
         try:
             if link.anywhere:
                 return pool.run(link.host, deadline, self._anywhere, letters, call, deadline)
-            with pool.lock(link, deadline):
-                return self._held_group(link, letters, call, deadline)
+            return pool.on(link, deadline, self._held_group, letters, call, deadline)
         except UnimqError as error:
             return [error] * len(letters)
 

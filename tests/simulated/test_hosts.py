@@ -115,7 +115,7 @@ def test_a_host_that_failed_is_left_out_for_a_while(
     now = time.monotonic()
     clock = SimpleNamespace(monotonic=lambda: now)
     monkeypatch.setattr("unimq.pool.time", clock)
-    monkeypatch.setattr("unimq.links.time", clock)
+    monkeypatch.setattr("unimq.hosts.time", clock)
     with unimq.connect(f"simsame://{broker.name},{other_broker.name}") as client:
         pool = client.pool
         bad, good = pool.hosts

@@ -5,14 +5,14 @@ from types import SimpleNamespace
 import pytest
 
 from unimq import URL
-from unimq.links import Host
+from unimq.hosts import Host
 
 
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> Host:
     """One for which it is always a thousand seconds past."""
-    monkeypatch.setattr("unimq.links.time", SimpleNamespace(monotonic=lambda: 1000.0))
-    return Host(URL.parse("some://host"))
+    monkeypatch.setattr("unimq.hosts.time", SimpleNamespace(monotonic=lambda: 1000.0))
+    return Host(URL.parse("some://host"), 32)
 
 
 def pause(host: Host) -> float:

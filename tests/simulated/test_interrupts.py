@@ -1,0 +1,167 @@
+"""Exceptions that come out of a signal handler at any moment: Ctrl-C, a time limit."""
+
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import pytest
+from servers import Broker
+
+import unimq
+
+INTERRUPTIONS = 3000
+
+
+class TimeLimit(BaseException):
+    """What a handler raises."""
+
+
+@contextmanager
+def raising_at(step: int) -> Iterator[list[int]]:
+    """Raise `TimeLimit` before the `step`-th step of the interpreter in the modules that lend sessions."""
+    seen = [0]
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        if not frame.f_code.co_filename.endswith(("unimq/pool.py", "unimq/hosts.py", "unimq/links.py")):
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            seen[0] += 1
+            if seen[0] == step:
+                sys.settrace(None)
+                raise TimeLimit
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield seen
+    finally:
+        sys.settrace(before)
+
+
+def put(queue: "unimq.Queue[int]", _: "unimq.Message[int]") -> None:
+    queue.put(2)
+
+
+def poll(queue: "unimq.Queue[int]", _: "unimq.Message[int]") -> None:
+    queue.get(timeout=0)
+
+
+def wait(queue: "unimq.Queue[int]", _: "unimq.Message[int]") -> None:
+    queue.get(timeout=0.01)
+
+
+def ack(_: "unimq.Queue[int]", message: "unimq.Message[int]") -> None:
+    message.ack()
+
+
+def fail(queue: "unimq.Queue[int]", _: "unimq.Message[int]") -> None:
+    """A call that is refused by the server."""
+    queue.client.pool.run(queue.client.pool.hosts[0], time.monotonic() + 5, raises)
+
+
+def raises(_: object) -> None:
+    msg = "not found"
+    raise unimq.LeaseLost(msg)
+
+
+@pytest.mark.parametrize("scheme", ["simsame", "simduplex", "simonce"])
+@pytest.mark.parametrize("call", [put, poll, wait, ack, fail])
+def test_an_exception_at_any_step_costs_no_session(
+    call: "Callable[[unimq.Queue[int], unimq.Message[int]], None]", scheme: str, broker: Broker
+) -> None:
+    """Wherever it comes while a session is opened, taken, used and given back, the only one can be had again."""
+    step, interrupted = 0, True
+    while interrupted:
+        step += 1
+        with unimq.Queue[int](f"{scheme}://{broker.name}/jobs?max_sessions=1&timeout=5s") as queue:
+            queue.put(0)
+            queue.put(1)
+            message = queue.get(timeout=0)
+            if step % 2:
+                broker.cut()  # another one is opened
+            try:
+                with raising_at(step):
+                    call(queue, message)
+                interrupted = False
+            except TimeLimit:
+                pass
+            except unimq.UnimqError:
+                interrupted = False
+            host = queue.client.pool.hosts[0]
+            assert not host.opening
+            assert not host.line
+            assert not host._waits
+            assert [link for link in host.links if link.user or link.receiver] == []
+            queue.put(3, timeout=1)
+        broker.jobs.clear()
+    assert step > 50
+
+
+def test_an_exception_while_standing_in_line_leaves_the_line(broker: Broker) -> None:
+    """What would have been given to the one who left goes to the next."""
+    for step in range(1, 200, 7):
+        with unimq.Queue[int](f"simsame://{broker.name}/jobs?max_sessions=1&timeout=5s") as queue:
+            pool, host = queue.client.pool, queue.client.pool.hosts[0]
+            entered, leave = threading.Event(), threading.Event()
+
+            def use(_: object, entered: threading.Event = entered, leave: threading.Event = leave) -> None:
+                entered.set()
+                assert leave.wait(5)
+
+            user = threading.Thread(target=lambda: pool.run(host, time.monotonic() + 5, use))  # noqa: B023
+            user.start()
+            assert entered.wait(5)
+            with pytest.raises((TimeLimit, unimq.Timeout)), raising_at(step):
+                queue.put(1, timeout=0.01)
+            assert not host.line
+            leave.set()
+            user.join(5)
+            queue.put(2, timeout=1)
+
+
+# The interpreter swallows, and reports, what is raised while it collects garbage.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs signals that come after a time")
+def test_a_time_limit_by_signal_costs_no_session() -> None:
+    """Thousands of interruptions at random moments of put, get and ack; all sessions are free afterwards."""
+    chance, armed, hits = random.Random(7), [False], 0  # noqa: S311 - no secret
+
+    def handler(*_: object) -> None:
+        if armed[0]:
+            armed[0] = False
+            raise TimeLimit
+
+    before = signal.signal(signal.SIGALRM, handler)
+    end = time.monotonic() + 60
+    try:
+        with unimq.Queue[int]("memory://interrupted/jobs?max_sessions=4&timeout=5s") as queue:
+            while hits < INTERRUPTIONS and time.monotonic() < end:
+                try:
+                    armed[0] = True
+                    signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-5, 2e-4))
+                    for _ in range(20):
+                        queue.put(1)
+                        queue.get(timeout=0).ack()
+                    armed[0] = False
+                except TimeLimit:
+                    hits += 1
+                except unimq.Empty:  # a message that was interrupted is in nobody's hands until its lease ends
+                    armed[0] = False
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            host = queue.client.pool.hosts[0]
+            assert hits > INTERRUPTIONS / 10
+            assert [link for link in host.links if link.user] == []
+            assert not host.opening
+            assert not host.line
+            queue.put(2, timeout=1)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,258 @@
+"""One server of a URL: its sessions, who waits for one, and how it has been behaving.
+
+Whoever finds no session free stands in line. What is given back goes to the first who can use it, and only that one is
+woken; nobody who comes later passes by. The model is psycopg_pool.
+"""
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Final, Literal
+
+from unimq.capabilities import Capabilities
+from unimq.links import Link
+from unimq.url import URL
+
+__all__ = ["Host", "Need"]
+
+Need = Literal["call", "poll", "wait"]
+"""What a session is wanted for: anything but a receive; a receive that does not wait; one that may."""
+
+_BACKOFF_FIRST: Final = 0.05
+_BACKOFF_MOST: Final = 5.0
+
+
+class _Waiting:
+    """One place in the line."""
+
+    __slots__ = ("link", "me", "need", "only", "opens", "woken")
+
+    def __init__(self, me: object, need: Need, only: Link | None) -> None:
+        self.me = me
+        self.need: Need = need
+        self.only = only
+        """The one session that will do, for settling what it holds."""
+        self.link: Link | None = None
+        """What was given."""
+        self.opens = False
+        """Whether there is room for a session of its own instead."""
+        self.woken = threading.Lock()
+        self.woken.acquire()
+
+    def wake(self) -> None:
+        if self.woken.locked():
+            self.woken.release()
+
+
+class Host:
+    """One server of a URL."""
+
+    def __init__(self, url: URL, most: int) -> None:
+        """`most` is `?max_sessions=`."""
+        self.url = url
+        self.label = str(url)
+        self.most = most
+        self.failures = 0
+        self.retry_at = 0.0
+        self.proved: Capabilities | None = None
+        """What its sessions proved, since when it was not away."""
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin without sessions: anew, or in a child process."""
+        self.links: tuple[Link, ...] = ()
+        self.opening: set[object] = set()
+        """Who opens a session at the moment."""
+        self._waits: set[object] = set()
+        """Who waits in a receive at the moment."""
+        self.line: deque[_Waiting] = deque()
+        """Who needs a session now."""
+        self._to_wait: deque[_Waiting] = deque()
+        """Who needs one to wait on: puts and settlements need not stand behind them."""
+        self.closed = False
+        # Reentrant, because a signal handler may put while the call that it interrupts gives something back.
+        self._lock = threading.RLock()
+
+    # How it behaves
+
+    def failed(self) -> None:
+        """Leave it out for a while: 50 ms doubled by each failure up to 5 s, with a jitter of 10 %."""
+        pause = min(_BACKOFF_MOST, _BACKOFF_FIRST * 2 ** min(self.failures, 10))
+        self.failures += 1
+        self.proved = None
+        self.retry_at = time.monotonic() + pause * random.uniform(0.9, 1.1)  # noqa: S311 - jitter is no secret
+
+    def works(self) -> None:
+        """Take it back."""
+        self.failures = 0
+        self.retry_at = 0.0
+
+    # Taking
+
+    def free(self, me: object) -> Link | None:
+        """A link for a call, if one is free and nobody stands in line for it."""
+        if not self.line:
+            for link in self.links:
+                if link.user.setdefault(0, me) is me:  # taken, without the cost of a call
+                    if link.alive:
+                        return link
+                    link.user.leave(me)
+        return None
+
+    def that(self, link: Link, me: object) -> Link | None:
+        """That very link, likewise."""
+        return link if not self.line and self._take(link, me, "call") else None
+
+    def free_to_receive(self, me: object, need: Need, queues: Sequence[str]) -> Link | None:
+        """A link for a receive, likewise: the one that last received from `queues`, or else any."""
+        if self._to_wait if need == "wait" else self.line:
+            return None
+        for link in self.links:
+            if link.queues == queues and self._take(link, me, need):
+                return link
+        for link in self.links:
+            if self._take(link, me, need):
+                return link
+        return None
+
+    def wait(self, me: object, need: Need, deadline: float, only: Link | None = None) -> Link | None:
+        """Stand in line for a link until `deadline`, a monotonic time.
+
+        `None`: open one, or it is too late; `opening` tells which. Where `only` died it comes at once.
+        """
+        waiting = _Waiting(me, need, only)
+        with self._lock:
+            if self.closed and only is None:
+                return None
+            (self._to_wait if need == "wait" else self.line).append(waiting)
+            self._serve()
+        try:
+            rest = min(max(deadline - time.monotonic(), 0.0), threading.TIMEOUT_MAX)
+            waiting.woken.acquire(timeout=rest)
+        finally:
+            self._leave_line(me)
+        return waiting.link
+
+    def _take(self, link: Link, me: object, need: Need) -> bool:
+        seat = link.user if need == "call" else link.receiver
+        if not seat.take(me):
+            return False
+        if link.alive and (need != "wait" or self._may_wait(link, me)):
+            return True
+        seat.leave(me)
+        return False
+
+    def _may_wait(self, link: Link, me: object) -> bool:
+        """Whether `me` may wait on it, which it has; noted if so."""
+        if link.held:
+            link.drop_ended()
+        if not link.may_wait:
+            return False
+        self._waits.add(me)
+        if len(self._waits) <= self._room_to_wait:
+            return True
+        self._waits.discard(me)
+        return False
+
+    @property
+    def _room_to_wait(self) -> int:
+        """One session is left to puts and settlements, or a crowd of waiting gets would shut them out for ever."""
+        return max(1, self.most - 1)
+
+    # Giving back
+
+    def give_back(self, link: Link, me: object) -> None:
+        """`me` has used `link`."""
+        if link.user.get(0) is me:
+            del link.user[0]
+        if link.receiver is not link.user:
+            link.receiver.leave(me)
+        if self._waits:
+            self._waits.discard(me)
+        if self.line or self._to_wait:
+            self.serve()
+
+    def recover(self, me: object) -> None:
+        """Give back whatever `me` has, or is about to get: what an exception at any moment may leave."""
+        self._leave_line(me)
+        self._waits.discard(me)
+        self.opening.discard(me)
+        for link in self.links:
+            link.user.leave(me)
+            link.receiver.leave(me)
+        if self.line or self._to_wait:
+            self.serve()
+
+    def _leave_line(self, me: object) -> None:
+        with self._lock:
+            for line in (self.line, self._to_wait):
+                for waiting in [one for one in line if one.me is me]:
+                    line.remove(waiting)
+
+    def opened(self, link: Link, me: object) -> bool:
+        """`me` has opened `link`, which is lent from now on; not where the host was closed meanwhile."""
+        with self._lock:
+            if not self.closed:
+                self.links = (*self.links, link)
+            self.opening.discard(me)
+            self._serve()
+        return not self.closed
+
+    def remove(self, link: Link) -> bool:
+        """Lend `link` no more; whether it was lent until now."""
+        with self._lock:
+            self.links = tuple(other for other in self.links if other is not link)
+            was_alive, link.alive = link.alive, False
+            self._serve()
+        return was_alive
+
+    def serve(self) -> None:
+        """Give what is free to those that stand in line, in their order, and wake only these."""
+        with self._lock:
+            self._serve()
+
+    def close(self) -> None:
+        """Let nobody wait for a session any more."""
+        with self._lock:
+            self.closed = True
+            for line in (self.line, self._to_wait):
+                for waiting in [one for one in line if one.only is None]:
+                    line.remove(waiting)
+                    waiting.wake()
+
+    def _serve(self) -> None:
+        in_vain: set[Need] = set()
+        for line in (self.line, self._to_wait):
+            for waiting in list(line):
+                if waiting.only is None and waiting.need in in_vain:
+                    continue
+                if self._serves(waiting):
+                    line.remove(waiting)
+                    waiting.wake()
+                elif waiting.only is None:
+                    in_vain.add(waiting.need)
+
+    def _serves(self, waiting: _Waiting) -> bool:
+        if waiting.only is not None:
+            return not waiting.only.alive or self._give(waiting, waiting.only)
+        if waiting.need == "wait" and len(self._waits) >= self._room_to_wait:
+            return False
+        return any(self._give(waiting, link) for link in self.links) or self._may_open(waiting)
+
+    def _give(self, waiting: _Waiting, link: Link) -> bool:
+        if not self._take(link, waiting.me, waiting.need):
+            return False
+        waiting.link = link
+        return True
+
+    def _may_open(self, waiting: _Waiting) -> bool:
+        """Let it open a session of its own, if there may be another one."""
+        if len(self.links) + len(self.opening) >= self.most:
+            return False
+        if waiting.need == "wait":
+            self._waits.add(waiting.me)
+        self.opening.add(waiting.me)
+        waiting.opens = True
+        return True
