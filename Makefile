@@ -13,6 +13,8 @@ SHELL := bash
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export FILE ?= README.md
 export URL ?=
+BACKEND ?= beanstalkd
+ARGS ?=
 SECONDS ?= 600
 ONLY ?= integration
 PYTHON ?= $(shell .ci/find-python)
@@ -73,6 +75,7 @@ format: .venv/.dev ## Put the code into shape
 types: .venv/.dev ## Types, by two checkers
 	$(BIN)/mypy
 	$(BIN)/mypy tests/typing docs/examples integration/harness
+	$(BIN)/mypy --module bench.beanstalkd
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 imports: .venv/.dev ## Who may import whom
@@ -87,6 +90,9 @@ integration: .venv/.dev ## The tests on real servers, which are started in conta
 history: .venv/.dev ## Look for lost messages while servers break, for SECONDS each; ONLY=beanstalkd chooses a backend
 	UNIMQ_HISTORY_SECONDS=$(SECONDS) $(SERVERS) $(BIN)/python -m pytest --timeout $$(($(SECONDS) + 300)) \
 		integration -k "test_history and ($(ONLY))"
+
+bench: .venv/.dev ## Compare with the bare library on a server that is started: BACKEND=beanstalkd; ARGS='--help' tells more
+	PYTHONPATH=integration $(SERVERS) $(BIN)/python -m bench.$(BACKEND) $(ARGS)
 
 # Both together, with their coverage: an adapter is covered by what its server makes it do.
 whole: .venv/.dev
