@@ -66,9 +66,7 @@ def connect(url: URL, deadline: float) -> "Wire":
     rest = min(max(deadline - time.monotonic(), 0.001), 3600.0)
     try:
         if url.transport == "unix":
-            connection = socket.socket(socket.AF_UNIX)
-            connection.settimeout(rest)
-            connection.connect(url.path)
+            connection = _connected_file(url.path, rest)
         else:
             host = url.hosts[0]
             connection = socket.create_connection((host.name, host.port or 11300), rest)
@@ -78,6 +76,18 @@ def connect(url: URL, deadline: float) -> "Wire":
         msg = f"{url}: no connection to beanstalkd: {error}"
         raise ConnectError(msg) from error
     return Wire(connection, str(url))
+
+
+def _connected_file(path: str, timeout: float) -> socket.socket:
+    """What `socket.create_connection` is for addresses."""
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.settimeout(timeout)
+        connection.connect(path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 class Wire:

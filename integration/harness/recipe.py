@@ -29,7 +29,7 @@ class Recipe:
     """Tells the configurations of a backend apart."""
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     files: Mapping[str, Path] = field(default_factory=dict[str, Path])
-    """What of this machine the container sees, by the path it has there."""
+    """What of this machine the container sees, by the path it has there; into a folder it may write."""
     patience: float = 60.0
     """Seconds that it may take to be ready."""
 

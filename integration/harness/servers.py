@@ -96,7 +96,7 @@ class InContainer(Running):
         for name, value in recipe.environment.items():
             self._container.with_env(name, value)
         for there, here in recipe.files.items():
-            self._container.with_volume_mapping(str(here), there, "ro")
+            self._container.with_volume_mapping(str(here), there, "rw" if here.is_dir() else "ro")
         if recipe.command:
             self._container.with_command(recipe.words("0.0.0.0", recipe.port, "/data"))  # noqa: S104 - published on HOST
         self._started = False
