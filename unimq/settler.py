@@ -250,15 +250,10 @@ class Settler(Generic[T]):
             for letter in claimed:
                 if id(letter) not in settled:
                     letter._claim.release()
-        self._tell_all(letters, outcomes, told)
-        return outcomes
-
-    def _tell_all(
-        self, letters: Sequence[Letter[T]], outcomes: Sequence[UnimqError | None], told: Outcome | None
-    ) -> None:
         for letter, outcome in zip(letters, outcomes, strict=True):
             if outcome is None and told is not None:
                 self._tell(letter, told)
+        return outcomes
 
     def _group(self, letters: Sequence[Letter[T]], call: _Call) -> Sequence[UnimqError | None]:
         link, pool = _link_of(letters[0]), self._channel.pool
