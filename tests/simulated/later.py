@@ -1,0 +1,50 @@
+"""A clock and a scheduler that go on when a test says so."""
+
+import contextlib
+import heapq
+import itertools
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from unimq.errors import UnimqError
+
+_TELLING_TIME = ("beats", "channel", "client", "hosts", "links", "message", "pool", "receiver", "settler")
+
+
+class Later:
+    """Stands for the time and for the scheduler of each client that is made while it does."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, *servers: str) -> None:
+        self.start = self.now = time.monotonic()
+        self.due: list[tuple[float, int, Callable[[], None]]] = []
+        self._numbers = itertools.count()
+        clock = SimpleNamespace(monotonic=lambda: self.now, time=time.time, perf_counter=time.perf_counter)
+        for module in (*(f"unimq.{name}" for name in _TELLING_TIME), *servers):
+            patch.setattr(f"{module}.time", clock)
+        patch.setattr("unimq.client.Scheduler", self.scheduler)
+
+    def scheduler(self, _name: str) -> Any:
+        """What a client takes for its scheduler."""
+        return self
+
+    def at(self, when: float, call: Callable[[], None]) -> None:
+        """Keep the call for then."""
+        heapq.heappush(self.due, (when, next(self._numbers), call))
+
+    def close(self) -> None:
+        """Forget what is due."""
+        self.due.clear()
+
+    def pass_by(self, seconds: float) -> None:
+        """Let time go by, and make the calls that are due meanwhile, each at its time."""
+        end = self.now + seconds
+        while self.due and self.due[0][0] <= end:
+            when, _, call = heapq.heappop(self.due)
+            self.now = max(self.now, when)
+            with contextlib.suppress(UnimqError):
+                call()
+        self.now = end
