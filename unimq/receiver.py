@@ -313,6 +313,8 @@ class Source:
         return self._pool.receive(host, self._names, "poll", now + _POLL_GRACE, self._receive, asking, 0.0)
 
     def _wait(self, host: Host, asking: "_Asking", until: float, free_by: float) -> list[Letter[Any]]:
+        if host.most == 1:  # puts, settlements and other gets need the only session now and then
+            until = min(until, free_by + _TURN)
         return self._pool.receive(host, self._names, "wait", free_by, self._receive, asking, until)
 
     def _receive(self, link: Link, asking: "_Asking", until: float) -> list[Letter[Any]]:

@@ -80,3 +80,50 @@ def test_a_hook_that_raises_costs_no_session(broker: Broker) -> None:
             queue.put(4)
         queue.put(5)
         assert told == ["connected", "lost", "connected"]
+
+
+SCHEMES = ["simsame", "simduplex", "simonce", "memory"]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("timeout", [0, 0.001, 0.1])
+def test_more_getters_than_sessions_find_the_queue_empty(scheme: str, timeout: float, broker: Broker) -> None:
+    """Each of them says `Empty` where nothing comes, however short it waits."""
+    seen: list[str] = []
+    with unimq.Queue(f"{scheme}://{broker.name}/none?max_sessions=3") as queue:
+
+        def get() -> None:
+            for _ in range(3 if timeout == 0.1 else 20):
+                with pytest.raises(unimq.UnimqError) as caught:
+                    queue.get(timeout=timeout)
+                seen.append(type(caught.value).__name__)
+
+        at_once(*[get] * 20)
+    assert set(seen) == {"Empty"}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("sessions", [1, 2, 3])
+def test_gets_that_wait_keep_nothing_from_others(scheme: str, sessions: int, broker: Broker) -> None:
+    """While more gets wait than there are sessions, a put is made and a ready message had at once, and settled."""
+    with unimq.connect(f"{scheme}://{broker.name}?max_sessions={sessions}&timeout=5s") as client:
+        idle, busy = client.queue("idle"), client.queue("busy")
+        waiting = [threading.Thread(target=until_closed, args=(idle,)) for _ in range(4)]
+        for thread in waiting:
+            thread.start()
+        time.sleep(0.1)
+        start = time.monotonic()
+        for timeout in (0, 1, None):
+            busy.put(1)
+            busy.get(timeout).ack()
+        threading.Timer(0.1, busy.put, [2]).start()  # comes while the get stands in line
+        busy.get(timeout=5).ack()
+        assert time.monotonic() - start < 3
+        assert busy.size() == 0
+    for thread in waiting:
+        thread.join(PATIENCE)
+
+
+def until_closed(queue: "unimq.Queue[object]") -> None:
+    with pytest.raises(unimq.Closed):
+        queue.get()
