@@ -21,8 +21,9 @@ from unimq.message import Message
 from unimq.options import Settings, seconds, short
 from unimq.pool import Pool
 from unimq.queue import Queue
-from unimq.receiver import Cancellation, Source, hand_over
+from unimq.receiver import hand_over
 from unimq.scheduler import Scheduler
+from unimq.source import Cancellation, Source
 from unimq.url import URL
 
 if TYPE_CHECKING:

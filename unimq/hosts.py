@@ -55,6 +55,7 @@ class Host:
         self.label = str(url)
         self.most = most
         self.failures = 0
+        """How often it failed since a call went well; while it is not 0 the host is left out."""
         self.retry_at = 0.0
         self.proved: Capabilities | None = None
         """What its sessions proved, since when it was not away."""
@@ -85,9 +86,18 @@ class Host:
         self.retry_at = time.monotonic() + pause * random.uniform(0.9, 1.1)  # noqa: S311 - jitter is no secret
 
     def works(self) -> None:
-        """Take it back."""
+        """Take it back: a call went well."""
         self.failures = 0
         self.retry_at = 0.0
+
+    def claim_retry(self, lasts: float) -> bool:
+        """Whether it is time for another try, and the caller's to make it; nobody else's for `lasts` seconds."""
+        now = time.monotonic()
+        with self._lock:
+            if self.retry_at > now:
+                return False
+            self.retry_at = now + lasts
+            return True
 
     # Taking
 

@@ -44,6 +44,8 @@ Credentials = Callable[[], tuple[str, str]]
 
 _CONNECT_LEAST: Final = 1.0
 """Seconds that a connect may take even when its call has less left: a poll (timeout 0) must be able to connect."""
+_CONNECT_FIRST: Final = 0.5
+"""Seconds that the first try at one of several hosts may take: another one answers. The next is in the background."""
 _SHORT_CALL: Final = 0.05
 """Seconds to wait for a session that is in use, before its user is left to say what is over."""
 _CLOSE_MOST: Final = 0.7
@@ -97,7 +99,10 @@ class Pool:
     # Hosts
 
     def order(self, key: str | None = None) -> list[Host]:
-        """The hosts to try: round robin, or led by the hash of `key`; those that are left out come last."""
+        """The hosts to try: round robin, or led by the hash of `key`; those that failed come last.
+
+        They are tried in the background when their pause is over, and have their turns again when a call went well.
+        """
         hosts = self.hosts
         if len(hosts) == 1:
             return hosts
@@ -105,9 +110,32 @@ class Pool:
             self._turn = first = (self._turn + 1) % len(hosts)
         else:
             first = _stable_hash(key) % len(hosts)
-        now = time.monotonic()
         turned = hosts[first:] + hosts[:first]
-        return [h for h in turned if h.retry_at <= now] + [h for h in turned if h.retry_at > now]
+        works: list[Host] = []
+        out: list[Host] = []
+        for host in turned:
+            (out if host.failures else works).append(host)
+        for host in out:
+            if host.claim_retry(self._connect_timeout):
+                threading.Thread(target=self._retry, args=(host,), name="unimq retry", daemon=True).start()
+        return works + out
+
+    def order_to_receive(self, *, again: bool) -> list[Host]:
+        """The hosts to ask: none that failed, unless all did.
+
+        Whoever asks `again`, after a failure, gets of these only what it is time for, and nobody else tries: many gets
+        that wait for a server are one connect at a time.
+        """
+        hosts = self.order()
+        works = [host for host in hosts if not host.failures]
+        if works or not again:
+            return works or hosts
+        return [host for host in hosts if host.claim_retry(self._connect_timeout)]
+
+    def _retry(self, host: Host) -> None:
+        until = time.monotonic() + self._connect_timeout
+        with contextlib.suppress(UnimqError):  # it was noted, and stays left out
+            self.run(host, until, lambda link: link.session.ping(until))
 
     # Lending
 
@@ -151,7 +179,7 @@ class Pool:
         """
         return self._lend(host, need, None, queues, deadline, call, args)
 
-    def _lend(  # noqa: PLR0913, PLR0917 - the one place where a session is taken, used and given back
+    def _lend(  # noqa: C901, PLR0913, PLR0917 - the one place where a session is taken, used and given back
         self,
         host: Host,
         need: Need,
@@ -179,6 +207,8 @@ class Pool:
                     was_used = link.proven
                     result = call(link, *args)
                     link.proven = True
+                    if host.failures:
+                        host.works()
                     if link.over or link.session.spent:
                         self._tidy(link, me)
                     host.give_back(link, me)
@@ -268,6 +298,8 @@ class Pool:
             url = url.with_credentials(*_user_and_password(self._credentials()))
         now = time.monotonic()
         until = min(max(deadline, now + _CONNECT_LEAST), now + self._connect_timeout)
+        if not host.failures and any(not other.failures for other in self.hosts if other is not host):
+            until = min(until, now + _CONNECT_FIRST)
         try:
             session = self.driver.open(url, until, options=self._options, known=host.proved)
             try:
@@ -280,7 +312,6 @@ class Pool:
             host.failed()
             self._tell(host, "refused", error)
             raise
-        host.works()
         link = Link(host, session, capabilities)
         self.beats.begin(link)
         return link

@@ -111,7 +111,7 @@ def test_a_connection_that_breaks_when_it_is_new_is_a_failure(broker: Broker, op
 def test_a_host_that_failed_is_left_out_for_a_while(
     broker: Broker, other_broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It comes last in every round until its pause is over, and then it has its turns again."""
+    """It comes last in every round until its pause is over and a try went well, and then it has its turns again."""
     now = time.monotonic()
     clock = SimpleNamespace(monotonic=lambda: now)
     monkeypatch.setattr("unimq.pool.time", clock)
@@ -125,6 +125,12 @@ def test_a_host_that_failed_is_left_out_for_a_while(
         assert [pool.order(key) for key in keys] == [[good, bad]] * len(keys)
         now += 0.044  # the first pause is 45 to 55 ms
         assert [pool.order(key) for key in keys] == [[good, bad]] * len(keys)
+        assert broker.opened == 0
         now += 0.012
+        assert pool.order()[0] is good
+        end = time.monotonic() + 10
+        while bad.failures:
+            assert time.monotonic() < end
+            time.sleep(0.001)
         assert [pool.order()[0] for _ in range(2)] in ([bad, good], [good, bad])
         assert {pool.order(key)[0] for key in keys[2:]} == {bad, good}

@@ -16,7 +16,7 @@ from unimq.capabilities import Capabilities
 from unimq.client import Client, Pong
 from unimq.hooks import Hooks
 from unimq.message import Letter
-from unimq.receiver import Cancellation
+from unimq.source import Cancellation
 
 if TYPE_CHECKING:
     from unimq.pool import Credentials

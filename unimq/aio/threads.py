@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
 
 from unimq.errors import ConnectError, ConnectionLost, Empty, Timeout, UnimqError
 from unimq.message import Letter
-from unimq.receiver import Cancellation
+from unimq.source import Cancellation
 
 if TYPE_CHECKING:
     from unimq.channel import Channel

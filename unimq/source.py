@@ -1,0 +1,192 @@
+"""Where messages are asked for: the hosts in turn, a poll or a wait on each, until something comes.
+
+What is done with it is the receiver's business.
+"""
+
+import contextlib
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from unimq.driver import Delivery, Session
+from unimq.errors import ConnectError, ConnectionLost, Empty, Timeout, UnimqError
+from unimq.hosts import Host
+from unimq.links import Link
+from unimq.message import Letter
+from unimq.pool import NoneToWaitOn
+
+if TYPE_CHECKING:
+    from unimq.channel import Channel
+
+__all__ = ["Cancellation", "Source"]
+
+_TURN: Final = 0.05
+"""Seconds to wait at one of several hosts before asking the next; with N hosts a message waits N-1 turns at most."""
+_LOOK: Final = 0.5
+"""Seconds to wait at the one host that works before looking whether another one does again."""
+_POLL_GRACE: Final = 1.0
+"""Seconds that a poll may stand in line for a session, as it may last on one."""
+_RETRY_LEAST: Final = 0.05
+_RETRY_MOST: Final = 1.0
+"""Seconds between attempts while no host can be reached; the pool's back-off decides which host is tried first."""
+
+
+class Cancellation:
+    """Ends a waiting receive from another thread, and tells that thread why none is going on."""
+
+    __slots__ = ("cancelled", "session", "trouble")
+
+    def __init__(self) -> None:
+        self.cancelled = False
+        self.session: Session | None = None
+        """What waits at the moment."""
+        self.trouble: UnimqError | None = None
+        """Why no server could be asked, while that is so."""
+
+    def cancel(self) -> None:
+        """Let the receive end, at once as a rule; an interrupt that comes a moment too early finds nothing to end."""
+        self.cancelled = True
+        session = self.session
+        if session is not None:
+            session.interrupt()
+
+
+class Source:
+    """What messages are asked for: one queue, or several of one client."""
+
+    def __init__(self, channels: "Sequence[Channel[Any]]") -> None:
+        first = channels[0]
+        self._pool = first.pool
+        self._lease = first.settings.lease
+        self._connect_timeout = first.settings.connect_timeout
+        self._channels = {channel.name: channel for channel in channels}
+        self._names = tuple(self._channels)
+
+    def stop_ahead(self) -> None:
+        """Nobody iterates here any more."""
+        self._pool.stop_ahead(self._names)
+
+    def fetch(
+        self, limit: int, until: float, cancellation: Cancellation | None = None, *, ahead: bool = False
+    ) -> list[Letter[Any]]:
+        """What arrives first; `Empty` at `until`, a monotonic time.
+
+        While no host can be reached it tries again until then; what was never reached, a mistake in the URL perhaps,
+        is tried for `?connect_timeout=` only.
+        """
+        cancellation = cancellation or _NEVER
+        asking = _Asking(limit, cancellation, ahead)
+        give_up, pause = 0.0, _RETRY_LEAST
+        trouble: UnimqError | None = None
+        while True:
+            hosts = self._pool.order_to_receive(again=trouble is not None)
+            try:
+                letters = self._ask_hosts(hosts, asking, until)
+                trouble = trouble if not hosts else None
+            except (ConnectError, ConnectionLost, Timeout) as error:
+                letters, trouble = [], error
+            if letters:
+                return letters
+            self.check_open()
+            cancellation.trouble = trouble if cancellation is not _NEVER else None
+            now = time.monotonic()
+            if trouble is not None:
+                give_up = give_up or now + self._connect_timeout
+                if now >= until or cancellation.cancelled or (not self._pool.met and now >= give_up):
+                    raise trouble
+                self._pool.pause(min(pause, max(until - now, 0.0)))
+                pause = min(pause * 2, _RETRY_MOST)
+            elif now >= until or cancellation.cancelled:
+                where = self._channels[self._names[0]].where
+                msg = f"no message on {', '.join(self._names)} of {where} in time"
+                raise Empty(msg)
+
+    def check_open(self) -> None:
+        """Refuse the use of what was closed."""
+        for channel in self._channels.values():
+            channel.check_open()
+
+    def _ask_hosts(self, hosts: Sequence[Host], asking: "_Asking", until: float) -> list[Letter[Any]]:
+        """One round: a single host may be waited for until the end, several are polled and then waited for in turn."""
+        if len(hosts) == 1:
+            others = len(self._pool.hosts) > 1
+            return self._ask(hosts[0], asking, min(until, time.monotonic() + _LOOK) if others else until)
+        error: UnimqError | None = None
+        asked = list(hosts)
+        for turn in (0.0, _TURN):
+            for host in list(asked):
+                try:
+                    letters = self._ask(host, asking, min(until, time.monotonic() + turn))
+                except (ConnectError, ConnectionLost, Timeout) as failed:
+                    error = failed
+                    asked.remove(host)
+                    continue
+                if letters:
+                    return letters
+            if time.monotonic() >= until:
+                break
+        if error is not None and not asked:
+            raise error
+        return []
+
+    def _ask(self, host: Host, asking: "_Asking", until: float) -> list[Letter[Any]]:
+        """What `host` has until then.
+
+        A poll comes first where sessions hold something that could not be settled while they wait, and where none may
+        be waited on: too many wait, or each holds something. Then it stands in line for one, and polls now and then.
+        """
+        now = time.monotonic()
+        if until <= now:
+            return self._poll(host, asking, now)
+        polled = self._pool.polls_first(host)
+        if polled and (letters := self._poll(host, asking, now)):
+            return letters
+        with contextlib.suppress(NoneToWaitOn):
+            return self._wait(host, asking, until, now)
+        if not polled and (letters := self._poll(host, asking, now)):
+            return letters
+        with contextlib.suppress(NoneToWaitOn):
+            return self._wait(host, asking, until, min(now + _TURN, until))
+        return []
+
+    def _poll(self, host: Host, asking: "_Asking", now: float) -> list[Letter[Any]]:
+        return self._pool.receive(host, self._names, "poll", now + _POLL_GRACE, self._receive, asking, 0.0)
+
+    def _wait(self, host: Host, asking: "_Asking", until: float, free_by: float) -> list[Letter[Any]]:
+        if host.most == 1:  # puts, settlements and other gets need the only session now and then
+            until = min(until, free_by + _TURN)
+        return self._pool.receive(host, self._names, "wait", free_by, self._receive, asking, until)
+
+    def _receive(self, link: Link, asking: "_Asking", until: float) -> list[Letter[Any]]:
+        session, cancellation = link.session, asking.cancellation
+        if cancellation is _NEVER:
+            deliveries = session.receive(self._names, asking.limit, self._lease, until, ahead=asking.ahead)
+        else:
+            cancellation.session = session
+            now = 0.0 if cancellation.cancelled else until
+            deliveries = session.receive(self._names, asking.limit, self._lease, now, ahead=asking.ahead)
+            cancellation.session = None
+        link.received(self._names, deliveries, ahead=asking.ahead)
+        if deliveries and session.beat_every is not None:
+            self._pool.beats.after(link, deliveries)
+        return [_letter(self._channels[delivery.queue], link, delivery) for delivery in deliveries]
+
+
+class _Asking(NamedTuple):
+    """What one fetch asks for, of whatever host."""
+
+    limit: int
+    cancellation: Cancellation
+    ahead: bool
+
+
+_NEVER: Final = Cancellation()
+"""For a receive that nobody will cancel."""
+
+
+def _letter(channel: "Channel[Any]", link: Link, raw: Delivery) -> Letter[Any]:
+    delivery, invalid = channel.decode(raw) if channel.transforms or raw.damage else (raw, None)
+    letter = channel.letter(channel, link, raw, delivery, invalid)
+    if channel.keeps_lease:
+        channel.settler.keep_lease(letter)
+    return letter
