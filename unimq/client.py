@@ -27,8 +27,8 @@ from unimq.source import Cancellation, Source
 from unimq.url import URL
 
 if TYPE_CHECKING:
+    from unimq.credentials import Credentials
     from unimq.message import Letter
-    from unimq.pool import Credentials
 
 __all__ = ["Client", "Pong", "connect"]
 

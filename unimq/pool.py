@@ -25,8 +25,9 @@ from typing import Any, Final, TypeVar, TypeVarTuple
 from unimq import options
 from unimq.beats import Beats
 from unimq.capabilities import Capabilities
+from unimq.credentials import Credentials, with_credentials
 from unimq.driver import Driver
-from unimq.errors import Closed, ConnectionLost, InvalidArgument, LeaseLost, Timeout, UnimqError
+from unimq.errors import Closed, ConnectionLost, LeaseLost, Timeout, UnimqError
 from unimq.hooks import ConnectionEvent, Hooks
 from unimq.hosts import Host, Need
 from unimq.links import Link, ends_session
@@ -34,13 +35,10 @@ from unimq.options import Settings
 from unimq.scheduler import Scheduler
 from unimq.url import URL
 
-__all__ = ["Credentials", "NoneToWaitOn", "Pool"]
+__all__ = ["NoneToWaitOn", "Pool"]
 
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
-
-Credentials = Callable[[], tuple[str, str]]
-"""Called before each connection is made; returns the user and the password to use."""
 
 _CONNECT_LEAST: Final = 1.0
 """Seconds that a connect may take even when its call has less left: a poll (timeout 0) must be able to connect."""
@@ -293,9 +291,7 @@ class Pool:
         return link
 
     def _open(self, host: Host, deadline: float) -> Link:
-        url = host.url
-        if self._credentials is not None:
-            url = url.with_credentials(*_user_and_password(self._credentials()))
+        url = with_credentials(host.url, self._credentials)
         now = time.monotonic()
         until = min(max(deadline, now + _CONNECT_LEAST), now + self._connect_timeout)
         if not host.failures and any(not other.failures for other in self.hosts if other is not host):
@@ -368,14 +364,6 @@ class Pool:
     def _tell(self, host: Host, state: Any, error: UnimqError | None) -> None:
         if self._hooks.connection is not None:
             self._hooks.connection(ConnectionEvent(host.label, state, error))
-
-
-def _user_and_password(given: Any) -> tuple[str, str]:
-    """What `credentials=` returned, if it has the right shape; it is not shown."""
-    if type(given) in (tuple, list) and list(map(type, given)) == [str, str]:
-        return given[0], given[1]
-    msg = f"credentials: returned a {type(given).__name__}: must return a tuple of user and password, both str"
-    raise InvalidArgument(msg)
 
 
 def _stable_hash(key: str) -> int:

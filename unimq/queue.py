@@ -18,9 +18,9 @@ from unimq.url import URL
 
 if TYPE_CHECKING:
     from unimq.client import Client, Pong
+    from unimq.credentials import Credentials
     from unimq.driver import Outgoing, Stats
     from unimq.hooks import Hooks
-    from unimq.pool import Credentials
 
 __all__ = ["DeadLetterQueue", "Queue"]
 

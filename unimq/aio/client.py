@@ -19,7 +19,7 @@ from unimq.message import Letter
 from unimq.source import Cancellation
 
 if TYPE_CHECKING:
-    from unimq.pool import Credentials
+    from unimq.credentials import Credentials
     from unimq.url import URL
 
 __all__ = ["AsyncClient"]

@@ -27,7 +27,7 @@ from unimq.receiver import hand_over_is_local
 
 if TYPE_CHECKING:
     from unimq.aio.client import AsyncClient
-    from unimq.pool import Credentials
+    from unimq.credentials import Credentials
     from unimq.url import URL
 
 __all__ = ["AsyncDeadLetterQueue", "AsyncQueue"]
