@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from unimq.queue import DeadLetterQueue, Queue
     from unimq.remote.serving import serve
     from unimq.url import URL
-    from unimq.worker import Reject, Retry, RetryPolicy, Worker
+    from unimq.worker import AsyncWorker, Reject, Retry, RetryPolicy, Worker
 
 __version__ = "0.1.0"
 
@@ -60,6 +60,7 @@ __all__ = [
     "AsyncDeadLetterQueue",
     "AsyncMessage",
     "AsyncQueue",
+    "AsyncWorker",
     "AuthenticationFailed",
     "BatchError",
     "Capabilities",
@@ -109,7 +110,7 @@ _ELSEWHERE = {
     "Stats": "unimq.driver",
     "URL": "unimq.url",
     "serve": "unimq.remote.serving",
-    **dict.fromkeys(("Reject", "Retry", "RetryPolicy", "Worker"), "unimq.worker"),
+    **dict.fromkeys(("AsyncWorker", "Reject", "Retry", "RetryPolicy", "Worker"), "unimq.worker"),
 }
 """Where the public names live; what is not here is an error. They are imported when they are first used: asyncio alone
 takes as long as everything else."""

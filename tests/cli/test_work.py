@@ -34,6 +34,12 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             print("begun", flush=True)
             time.sleep(60)
 
+        async def awaited(message):
+            send(message)
+
+        aside = unimq.AsyncWorker(os.environ.get("SHOP", "memory://x/y"), awaited)
+        beside = unimq.Worker(os.environ.get("SHOP", "memory://x/y"), send)
+
         class Mail:
             @staticmethod
             def send(message):
@@ -48,13 +54,15 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     sys.path[:] = [entry for entry in sys.path if entry]
 
 
+@pytest.mark.parametrize("handler", ["Mail.send", "awaited", "aside", "beside"])
 def test_it_calls_the_handler_until_a_signal(
-    shop: Path, url: str, process: Callable[..., "subprocess.CompletedProcess[str]"]
+    shop: Path, url: str, process: Callable[..., "subprocess.CompletedProcess[str]"], handler: str
 ) -> None:
     """What was put is handled, and SIGTERM is a good end."""
     with unimq.Queue(url) as queue:
         queue.put_many(["first", "last", "left"])
-        done = process("work", "shop:Mail.send", "--url", url)
+        how = {"SHOP": url} if handler.endswith("side") else {"UNIMQ_URL": url}
+        done = process("work", f"shop:{handler}", **how)
         assert done.stdout == "sent first\nsent last\n"
         assert [message.body for message in queue.peek(10)] == ["left"]
 
@@ -83,7 +91,7 @@ def test_a_second_signal_gives_back_at_once(shop: Path, url: str, stop: signal.S
         ("shop", "'shop' must be MODULE:HANDLER"),
         ("shop:nothing", "has no attribute 'nothing'"),
         ("nowhere:send", "No module named 'nowhere'"),
-        ("shop:number", "'shop:number' is int: it must be a function that takes a message, or a unimq.Worker"),
+        ("shop:number", "'shop:number' is int: it must be a function that takes a message, or a worker"),
     ],
 )
 def test_a_wrong_handler_is_told(shop: Path, run: Run, here: str, handler: str, told: str) -> None:

@@ -1,6 +1,8 @@
 """work: call a handler with each message of a queue, until interrupted or terminated."""
 
+import asyncio
 import importlib
+import inspect
 import logging
 import sys
 from typing import Any
@@ -19,27 +21,35 @@ __all__ = ["COMMANDS"]
 )
 @click.argument("handler", metavar="MODULE:HANDLER")
 @click.option("--url", help="The connection URL, with its queue.  [default: UNIMQ_URL]")
-@click.option("--concurrency", "-c", type=click.IntRange(1), default=1, show_default=True, help="Threads.")
+@click.option("--concurrency", "-c", type=click.IntRange(1), default=1, show_default=True, help="Threads or tasks.")
 @click.option("--attempts", type=click.IntRange(0), default=5, show_default=True, help="Tries; 0: without end.")
 @click.option("--grace", type=duration, default="30s", show_default=True, help="For handlers to end when stopped.")
-@click.option("--max-runtime", type=duration, help="After which the lease of a message is not extended any more.")
+@click.option("--max-runtime", type=duration, help="After which a lease is not extended any more, or a task cancelled.")
 def work(  # noqa: PLR0913 - its options
     handler: str, url: str | None, *, concurrency: int, attempts: int, grace: float, max_runtime: float | None
 ) -> None:
     """Import MODULE, from the current directory too, and call HANDLER with each message of the URL's queue.
 
     What it returns acks the message; what it raises gives it back for another try, after a pause that grows, or at last
-    to the dead letters. HANDLER may be a unimq.Worker of your own, which then has its own URL and settings. SIGTERM and
-    Ctrl-C let handlers end that have begun; a second one gives their messages back at once.
+    to the dead letters. A coroutine function is awaited in an event loop. HANDLER may be a unimq.Worker of your own, or
+    a unimq.AsyncWorker, with a URL and settings of its own. SIGTERM and Ctrl-C let handlers end that have begun; a
+    second one gives their messages back at once.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     found = _load(handler)
     if isinstance(found, unimq.Worker):
         found.run()
         return
+    if isinstance(found, unimq.AsyncWorker):
+        asyncio.run(found.run())
+        return
     retry = unimq.RetryPolicy(attempts=attempts or None)
     limits: dict[str, Any] = {"concurrency": concurrency, "grace": grace, "max_runtime": max_runtime}
-    unimq.Worker(url_or_variable(url), found, retry=retry, **limits).run()
+    url = url_or_variable(url)
+    if inspect.iscoroutinefunction(found):
+        asyncio.run(unimq.AsyncWorker(url, found, retry=retry, **limits).run())
+    else:
+        unimq.Worker(url, found, retry=retry, **limits).run()
 
 
 def _load(name: str) -> Any:
@@ -59,8 +69,8 @@ def _load(name: str) -> Any:
             raise
         msg = f"{name!r}: {error}; a module is looked for in the current directory and where Python looks"
         raise click.UsageError(msg) from error
-    if not callable(found) and not isinstance(found, unimq.Worker):
-        msg = f"{name!r} is {type(found).__name__}: it must be a function that takes a message, or a unimq.Worker"
+    if not callable(found) and not isinstance(found, (unimq.Worker, unimq.AsyncWorker)):
+        msg = f"{name!r} is {type(found).__name__}: it must be a function that takes a message, or a worker"
         raise click.UsageError(msg)
     return found
 

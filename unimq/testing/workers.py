@@ -1,22 +1,24 @@
 """Group 16: a worker on the backend: what it does with messages, and how it ends."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
+from unimq.aio import AsyncMessage
 from unimq.message import Message
 from unimq.testing.cases import Cases
 from unimq.testing.gates import needs, only
 from unimq.testing.lab import PATIENCE, QUIET, Lab
-from unimq.worker import RetryPolicy, Worker
+from unimq.worker import AsyncWorker, RetryPolicy, Worker
 
 __all__ = ["Workers"]
 
 
 class Workers(Cases):
-    """Handlers in threads, on connections of their own. There is one face, so each case runs once."""
+    """Handlers in threads or tasks, on connections of their own."""
 
     @only("sync")
     async def test_a_worker_does_what_is_put(self, lab: Lab) -> None:
@@ -26,6 +28,26 @@ class Workers(Cases):
         with _at_work(lab, lambda message: found.append(message.body), concurrency=3) as worker:
             await queue.put_many(list(range(20)))
             _until(lambda: worker.health().done == 20)
+        assert sorted(found) == list(range(20))
+        await lab.nothing(queue)
+
+    @only("async")
+    async def test_a_worker_of_tasks_does_what_is_put(self, lab: Lab) -> None:
+        """As one of threads does."""
+        queue = lab.queue()
+        found: list[Any] = []
+
+        async def note(message: AsyncMessage[Any]) -> None:
+            found.append(message.body)
+
+        worker = AsyncWorker(lab.url, {lab.name: note}, concurrency=3, retry=_policy(lab))
+        running = lab.start(worker.run())
+        await queue.put_many(list(range(20)))
+        async with asyncio.timeout(PATIENCE):
+            while worker.health().done < 20:
+                await lab.sleep(QUIET)
+        worker.stop()
+        await running.result()
         assert sorted(found) == list(range(20))
         await lab.nothing(queue)
 
@@ -82,11 +104,15 @@ def _at_work(lab: Lab, handler: Callable[[Message[Any]], object], **how: Any) ->
 
 
 def _started(lab: Lab, handler: Callable[[Message[Any]], object], **how: Any) -> tuple[Worker, threading.Thread]:
-    how.setdefault("retry", RetryPolicy(attempts=5 if lab.capabilities.delivery_count else None))
+    how.setdefault("retry", _policy(lab))
     worker = Worker(lab.url, {lab.name: handler}, **how)
     thread = threading.Thread(target=worker.run, daemon=True)
     thread.start()
     return worker, thread
+
+
+def _policy(lab: Lab) -> RetryPolicy:
+    return RetryPolicy(attempts=5 if lab.capabilities.delivery_count else None)
 
 
 def _ended(thread: threading.Thread) -> None:

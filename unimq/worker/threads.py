@@ -4,58 +4,32 @@ import math
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from queue import Empty as NothingOrdered
 from queue import SimpleQueue
 from types import FrameType
 from typing import Any, Final
 
-import msgspec
-
 from unimq.client import Client
-from unimq.errors import Closed, Empty, InvalidArgument, UnimqError
+from unimq.errors import Closed, Empty, UnimqError
 from unimq.message import Message
-from unimq.options import seconds, short
+from unimq.options import seconds
+from unimq.queue import Queue
 from unimq.url import URL
-from unimq.worker.handling import Handler, Handling, Middleware, log
+from unimq.worker.handling import Fate, Handler, Middleware, log, settlement, unsettled
+from unimq.worker.ledger import Health, Ledger
 from unimq.worker.policy import RetryPolicy
+from unimq.worker.settings import DEFAULT_POLICY, LOOKS_IN_A_LEASE, handled_queues
 
-__all__ = ["Health", "Worker"]
+__all__ = ["Worker"]
 
 _LOOK: Final = 0.5
 """Seconds after which a thread that waits for a message looks whether it is to stop."""
-_LOOKS: Final = 10
-"""How often in the time of a lease is looked whether it has to be extended."""
 _ENDED: Final = 0.02
 """Seconds after which is looked whether the handlers have ended."""
-_PAUSE_FIRST: Final = 0.1
-_PAUSE_LONGEST: Final = 10.0
-"""Seconds between tries to reach a server that is away: twice as long each time."""
-_DEFAULT: Final = RetryPolicy()
-
-
-class Health(msgspec.Struct, frozen=True):
-    """What a worker is doing."""
-
-    connected: bool
-    """Whether the last try to take a message reached the server."""
-    running: int
-    """Handlers at work."""
-    longest: float
-    """Seconds for which the oldest of them has been at work; 0.0 where none is."""
-    done: int
-    """Messages acked since the worker was made."""
-    retried: int
-    """Tries that failed and are followed by another."""
-    rejected: int
-    """Messages given up."""
-    lost: int
-    """Messages whose settlement failed: they are delivered again."""
-    error: str | None
-    """Why the server cannot be reached, where it cannot."""
 
 
 class Worker:
@@ -80,7 +54,7 @@ class Worker:
         handlers: Handler | Mapping[str, Handler],
         *,
         concurrency: int = 1,
-        retry: RetryPolicy = _DEFAULT,
+        retry: RetryPolicy = DEFAULT_POLICY,
         grace: float | timedelta = 30.0,
         max_runtime: float | timedelta | None = None,
         middleware: Sequence[Middleware] = (),
@@ -101,26 +75,19 @@ class Worker:
             InvalidURL, InvalidName, InvalidArgument: something cannot be used.
             Unsupported: `retry` has `attempts`, and deliveries are not counted: `delivery_count` is absent.
         """
-        if concurrency < 1:
-            msg = f"concurrency={short(concurrency)}: must be 1 or more"
-            raise InvalidArgument(msg)
         self._own = not isinstance(url, Client)
         self._client = url if isinstance(url, Client) else Client(url)
-        named: list[tuple[str | None, Handler]] = [(None, handlers)] if callable(handlers) else [*handlers.items()]
-        if not named:
-            msg = "handlers={}: must have one or more"
-            raise InvalidArgument(msg)
-        queues = [(self._client.queue(name, max_deliveries=retry.attempts), one) for name, one in named]
-        self._handlings = {queue.name: Handling(queue, one, retry, middleware) for queue, one in queues}
+        pairs = handled_queues(self._client, handlers, concurrency, retry)
+        self._queues: list[Queue[Any]] = [queue for queue, _ in pairs]
+        self._handlers = {queue.name: _wrapped(handler, middleware) for queue, handler in pairs}
+        self._policy = retry
         self._concurrency = concurrency
         self._grace = seconds(grace, "grace")
         self._max_runtime = None if max_runtime is None else seconds(max_runtime, "max_runtime")
+        self._ran = False
         self._stopping = threading.Event()
         self._orders: SimpleQueue[None] = SimpleQueue()  # an Event that a signal handler sets can block for ever
-        self._running: dict[Message[Any], float] = {}
-        self._counts: Counter[str] = Counter()
-        self._away: str | None = None
-        self._lock = threading.Lock()
+        self._ledger: Ledger[Message[Any]] = Ledger(self._client.where)
 
     # What an application does with it
 
@@ -136,9 +103,10 @@ class Worker:
             ConnectError, AuthenticationFailed, Timeout: the server cannot be reached at the start.
             Closed: it has run before.
         """
-        if self._stopping.is_set():
-            msg = "this worker was stopped: make a new one"
+        if self._ran:
+            msg = "this worker has run before: make a new one"
             raise Closed(msg)
+        self._ran = True
         self._client.ping()
         threads = [
             threading.Thread(target=self._work, name=f"unimq worker {number}", daemon=True)
@@ -162,52 +130,57 @@ class Worker:
 
     def health(self) -> Health:
         """What it is doing; may be asked from any thread."""
-        with self._lock:
-            since = list(self._running.values())
-            counts = dict(self._counts)
-            away = self._away
-        longest = time.monotonic() - min(since) if since else 0.0
-        known = {name: counts.get(name, 0) for name in ("done", "retried", "rejected", "lost")}
-        return Health(connected=away is None, running=len(since), longest=longest, error=away, **known)
+        return self._ledger.health()
 
     # How
 
     def _work(self) -> None:
-        pause = _PAUSE_FIRST
         while not self._stopping.is_set():
             try:
                 message = self._next()
             except Empty:
-                self._note(None)
+                self._ledger.reached()
             except Closed:  # the client is the caller's
                 self.stop()
                 return
             except UnimqError as error:
-                self._note(error)
-                self._stopping.wait(pause)
-                pause = min(2 * pause, _PAUSE_LONGEST)
+                self._stopping.wait(self._ledger.missed(error))
             else:
-                self._note(None)
-                pause = _PAUSE_FIRST
+                self._ledger.reached()
                 if self._stopping.is_set():
                     _release(message)
                 else:
                     self._handle(message)
 
     def _next(self) -> Message[Any]:
-        queues = [handling.queue for handling in self._handlings.values()]
-        return queues[0].get(_LOOK) if len(queues) == 1 else self._client.get(queues, _LOOK)
+        return self._queues[0].get(_LOOK) if len(self._queues) == 1 else self._client.get(self._queues, _LOOK)
 
     def _handle(self, message: Message[Any]) -> None:
-        with self._lock:
-            self._running[message] = time.monotonic()
+        self._ledger.begins(message)
+        fate: Fate | None = None
         try:
-            fate = self._handlings[message.queue](message)
+            fate = self._settle(message, *self._outcome(message))
         finally:
-            with self._lock:
-                ours = self._running.pop(message, None) is not None
-        with self._lock:
-            self._counts[fate if ours else "lost"] += 1
+            self._ledger.ended(message, fate)
+
+    def _outcome(self, message: Message[Any]) -> tuple[object, Exception | None]:
+        try:
+            message.body  # noqa: B018 - what cannot be decoded is no handler's business
+            return self._handlers[message.queue](message), None
+        except Exception as error:  # noqa: BLE001 - of the application: any may come
+            return None, error
+
+    def _settle(self, message: Message[Any], result: object, error: Exception | None) -> Fate:
+        can_wait = bool(self._client.capabilities.nack_delay)
+        settled = settlement(message, error, self._policy, can_wait=can_wait)
+        try:
+            if result is not None and message.reply_to is not None:
+                message.reply(result)
+            if settled.name is not None:
+                getattr(message, settled.name)(*settled.arguments)
+        except UnimqError as failed:
+            return unsettled(message, failed)
+        return settled.fate
 
     def _keep(self, ended: threading.Event) -> None:
         """Extend the leases of the messages at work, each when a third of it is over."""
@@ -215,27 +188,11 @@ class Worker:
             return
         lease = self._client.settings.lease
         longest = math.inf if self._max_runtime is None else self._max_runtime
-        while not ended.wait(lease / _LOOKS):
-            now = time.monotonic()
-            with self._lock:
-                young = [message for message, start in self._running.items() if now - start < longest]
-            for message in young:
+        while not ended.wait(lease / LOOKS_IN_A_LEASE):
+            for message in self._ledger.at_work(longest):
                 if message.lease_remaining is not None and message.lease_remaining < lease * 2 / 3:
                     with suppress(UnimqError):  # tried again, as long as it is at work
                         message.extend()
-
-    def _note(self, error: UnimqError | None) -> None:
-        """Say once that the server is away, and once that it is back."""
-        away = None if error is None else str(error)
-        if (away is None) == (self._away is None):
-            return
-        with self._lock:
-            changed = (away is None) != (self._away is None)
-            self._away = away
-        if changed and away is None:
-            log.warning("%s is back", self._client.where)
-        elif changed:
-            log.warning("%s is away, and is tried until it is back: %s", self._client.where, away)
 
     def _end(self, threads: Sequence[threading.Thread]) -> None:
         until = time.monotonic() + self._grace
@@ -243,10 +200,7 @@ class Worker:
             with suppress(NothingOrdered):
                 self._orders.get(timeout=_ENDED)
                 break
-        with self._lock:
-            left = list(self._running)
-            self._running.clear()
-        for message in left:
+        for message in self._ledger.take_away():
             log.warning("%r is given back: its handler did not end in time", message)
             _release(message)
         if self._own:
@@ -269,6 +223,16 @@ class Worker:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _wrapped(handler: Handler, middleware: Sequence[Middleware]) -> Handler:
+    for layer in reversed(middleware):
+        handler = partial(_through, layer, handler)
+    return handler
+
+
+def _through(layer: Middleware, handler: Handler, message: Message[Any]) -> object:
+    return layer(message, handler)
 
 
 def _release(message: Message[Any]) -> None:

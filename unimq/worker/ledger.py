@@ -1,0 +1,104 @@
+"""What a worker is doing: messages at work, what became of those before, and whether the server answers."""
+
+import threading
+import time
+from collections import Counter
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+from unimq.errors import UnimqError
+from unimq.worker.handling import Fate, log
+
+__all__ = ["Health", "Ledger"]
+
+M = TypeVar("M")
+
+_PAUSE_FIRST: Final = 0.1
+_PAUSE_LONGEST: Final = 10.0
+"""Seconds between tries to reach a server that is away: twice as long each time."""
+
+
+class Health(msgspec.Struct, frozen=True):
+    """What a worker is doing."""
+
+    connected: bool
+    """Whether the last try to take a message reached the server."""
+    running: int
+    """Handlers at work."""
+    longest: float
+    """Seconds for which the oldest of them has been at work; 0.0 where none is."""
+    done: int
+    """Messages acked since the worker was made."""
+    retried: int
+    """Tries that failed and are followed by another."""
+    rejected: int
+    """Messages given up."""
+    lost: int
+    """Messages whose settlement failed: they are delivered again."""
+    error: str | None
+    """Why the server cannot be reached, where it cannot."""
+
+
+class Ledger(Generic[M]):
+    """The books of one worker, which any thread may read and write. `M` is the message of its face."""
+
+    def __init__(self, where: str) -> None:
+        """`where` is the masked URL, for the log."""
+        self._where = where
+        self._lock = threading.Lock()
+        self._running: dict[M, float] = {}
+        self._counts: Counter[Fate] = Counter()
+        self._away: str | None = None
+        self._pause = _PAUSE_FIRST
+
+    def begins(self, message: M) -> None:
+        """A handler is called."""
+        with self._lock:
+            self._running[message] = time.monotonic()
+
+    def ended(self, message: M, fate: Fate | None) -> None:
+        """It has ended; whatever it did is lost where the message was taken away meanwhile, or `fate` is `None`."""
+        with self._lock:
+            ours = self._running.pop(message, None) is not None
+            if fate is not None:
+                self._counts[fate if ours else "lost"] += 1
+
+    def at_work(self, longest: float) -> list[M]:
+        """The messages whose handlers were called no more than `longest` seconds ago."""
+        now = time.monotonic()
+        with self._lock:
+            return [message for message, start in self._running.items() if now - start < longest]
+
+    def take_away(self) -> list[M]:
+        """The messages at work, which are so no more."""
+        with self._lock:
+            left = list(self._running)
+            self._running.clear()
+            return left
+
+    def reached(self) -> None:
+        """The server has answered."""
+        if self._away is not None:
+            with self._lock:
+                was, self._away, self._pause = self._away, None, _PAUSE_FIRST
+            if was is not None:
+                log.warning("%s is back", self._where)
+
+    def missed(self, error: UnimqError) -> float:
+        """The server has not; returns the seconds until the next try."""
+        with self._lock:
+            was, self._away = self._away, str(error)
+            pause, self._pause = self._pause, min(2 * self._pause, _PAUSE_LONGEST)
+        if was is None:
+            log.warning("%s is away, and is tried until it is back: %s", self._where, error)
+        return pause
+
+    def health(self) -> Health:
+        """All of it, at this moment."""
+        with self._lock:
+            since = list(self._running.values())
+            counts: dict[str, int] = {name: self._counts[name] for name in ("done", "retried", "rejected", "lost")}
+            away = self._away
+        longest = time.monotonic() - min(since) if since else 0.0
+        return Health(connected=away is None, running=len(since), longest=longest, error=away, **counts)

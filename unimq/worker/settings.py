@@ -1,0 +1,30 @@
+"""What workers of both faces check and know in the same way."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+from unimq.errors import InvalidArgument
+from unimq.options import short
+from unimq.worker.policy import RetryPolicy
+
+__all__ = ["DEFAULT_POLICY", "LOOKS_IN_A_LEASE", "handled_queues"]
+
+H = TypeVar("H", bound=Callable[..., Any])
+
+DEFAULT_POLICY: Final = RetryPolicy()
+LOOKS_IN_A_LEASE: Final = 10
+"""How often in the time of a lease is looked whether it has to be extended."""
+
+
+def handled_queues(
+    client: Any, handlers: H | Mapping[str, H], concurrency: int, retry: RetryPolicy
+) -> list[tuple[Any, H]]:
+    """The queues of a client, of either face, each with its handler."""
+    if concurrency < 1:
+        msg = f"concurrency={short(concurrency)}: must be 1 or more"
+        raise InvalidArgument(msg)
+    named: list[tuple[str | None, H]] = [(None, handlers)] if callable(handlers) else [*handlers.items()]
+    if not named:
+        msg = "handlers={}: must have one or more"
+        raise InvalidArgument(msg)
+    return [(client.queue(name, max_deliveries=retry.attempts), handler) for name, handler in named]
