@@ -162,8 +162,8 @@ def test_an_interrupt_ends_a_wait_and_nothing_else(opened: Opener) -> None:
     """The session works afterwards, and one that comes too early is forgotten."""
     session = opened()
     session.interrupt()
-    threading.Timer(0.05, session.interrupt).start()
     start = time.monotonic()
+    threading.Timer(0.05, session.interrupt).start()
     assert session.receive(["jobs"], 1, 60.0, start + 5) == []
     assert 0.04 < time.monotonic() - start < 2
     session.send("jobs", [Outgoing(b"x")], 0)

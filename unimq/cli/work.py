@@ -1,6 +1,5 @@
 """work: call a handler with each message of a queue, until interrupted or terminated."""
 
-import asyncio
 import importlib
 import inspect
 import logging
@@ -37,19 +36,17 @@ def work(  # noqa: PLR0913 - its options
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     found = _load(handler)
+    if callable(found):
+        kind = unimq.AsyncWorker if inspect.iscoroutinefunction(found) else unimq.Worker
+        retry = unimq.RetryPolicy(attempts=attempts or None)
+        limits: dict[str, Any] = {"concurrency": concurrency, "grace": grace, "max_runtime": max_runtime}
+        found = kind(url_or_variable(url), found, retry=retry, **limits)
     if isinstance(found, unimq.Worker):
         found.run()
-        return
-    if isinstance(found, unimq.AsyncWorker):
-        asyncio.run(found.run())
-        return
-    retry = unimq.RetryPolicy(attempts=attempts or None)
-    limits: dict[str, Any] = {"concurrency": concurrency, "grace": grace, "max_runtime": max_runtime}
-    url = url_or_variable(url)
-    if inspect.iscoroutinefunction(found):
-        asyncio.run(unimq.AsyncWorker(url, found, retry=retry, **limits).run())
     else:
-        unimq.Worker(url, found, retry=retry, **limits).run()
+        import asyncio  # noqa: PLC0415 - no other command needs it
+
+        asyncio.run(found.run())
 
 
 def _load(name: str) -> Any:
