@@ -37,7 +37,7 @@ def work(  # noqa: PLR0913 - its options
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     found = _load(handler)
     if callable(found):
-        kind = unimq.AsyncWorker if inspect.iscoroutinefunction(found) else unimq.Worker
+        kind: Any = unimq.AsyncWorker if inspect.iscoroutinefunction(found) else unimq.Worker
         retry = unimq.RetryPolicy(attempts=attempts or None)
         limits: dict[str, Any] = {"concurrency": concurrency, "grace": grace, "max_runtime": max_runtime}
         found = kind(url_or_variable(url), found, retry=retry, **limits)
