@@ -81,20 +81,21 @@ def redrive(channel: "Channel[Any]", parent: "Channel[Any]", limit: int | None) 
     What died after the start stays, or a consumer that rejects it again would keep this going for ever.
     """
     start = time.time()
-    most = _waiting(channel) if limit is None else limit
+    waiting = _waiting(channel)
+    most = min(math.inf if waiting is None else waiting, math.inf if limit is None else limit)
     outcomes: list[UnimqError | None] = []
     stuck: list[Letter[Any]] = []
-    while most is None or len(outcomes) < most:
+    while len(outcomes) < most:
         try:
             letter = channel.receiver.get_many(1, 0.0)[0]
         except Empty:
             break
-        if most is None and _died_at(letter) > start:
+        if waiting is None and _died_at(letter) > start:
             stuck.append(letter)
             break
         headers = {k: v for k, v in letter.headers.items() if not k.startswith(reserved.DEAD_PREFIX)}
         try:
-            channel.settler.put_back(letter, _origin(letter, parent), headers or None)
+            channel.settler.put_back(letter, _origin(letter, channel, parent), headers or None)
         except (ConnectError, ConnectionLost, Timeout, StorageError):
             channel.settler.give_back([*stuck, letter])
             raise
@@ -125,10 +126,10 @@ def _died_at(letter: Letter[Any]) -> float:
         return -math.inf
 
 
-def _origin(letter: Letter[Any], parent: "Channel[Any]") -> "Channel[Any]":
+def _origin(letter: Letter[Any], channel: "Channel[Any]", parent: "Channel[Any]") -> "Channel[Any]":
     name = letter.headers.get(reserved.DEAD_ORIGIN, parent.name)
-    if name == parent.name:
-        return parent
+    if name == parent.name or (name == channel.name and parent.client is channel.client):
+        return parent  # back among the dead letters it would be taken again and again
     try:
         return parent.client.channel(name, None, parent.letter)
     except InvalidName:  # another backend, or a foreign program, takes other names

@@ -19,6 +19,7 @@ from unimq.errors import Closed, InvalidArgument, InvalidURL, Unsupported
 from unimq.hooks import Hooks
 from unimq.message import Message
 from unimq.options import Settings, seconds, short
+from unimq.place import place_of
 from unimq.pool import Pool
 from unimq.queue import Queue
 from unimq.receiver import hand_over
@@ -228,13 +229,18 @@ class Client:
                 msg = f"no queue is named for {self.where}: add ?queue=jobs to the URL, or give a name in the call"
                 raise InvalidArgument(msg)
             if name == settings.dead:
-                msg = f"{self.where}: option dead: {name!r} is the queue itself: name another one, or leave it out"
-                raise InvalidURL(msg)
+                raise self._own_dead(name)
         channel: Channel[Any] = Channel(self, name, settings, codec_for(settings.codec, type_), letter=letter)
         self._channels.add(channel)
         if settings.dead is not None and not channel.is_dead:
-            channel.dead_channel()  # whether its name can be used is known now, and not at the first reject
+            dead = channel.dead_channel()  # whether its name can be used is known now, and not at the first reject
+            theirs = dead.client
+            if dead.name == name and place_of(theirs.driver, theirs.url) == place_of(self.driver, self.url):
+                raise self._own_dead(name)
         return channel
+
+    def _own_dead(self, name: str) -> InvalidURL:
+        return InvalidURL(f"{self.where}: option dead: {name!r} is the queue itself: name another one, or leave it out")
 
     def dead_channel(self, parent: Channel[T]) -> Channel[T]:
         """The dead-letter channel of `parent`: its sibling, or what `?dead=` names."""

@@ -20,7 +20,8 @@ from unimq.capabilities import Capabilities, native
 from unimq.driver import BaseSession, Delivery, Driver, Outgoing, Session, Settling, Stats
 from unimq.errors import InvalidURL, Timeout, UnimqError
 from unimq.options import CORE, Option, read
-from unimq.url import FILE_TRANSPORTS, URL
+from unimq.place import place_of
+from unimq.url import URL
 
 __all__ = ["Journaled"]
 
@@ -99,16 +100,7 @@ class Journaled:
         def open_store(until: float) -> Session:
             return self._store.open(self._url, until, options=stored)
 
-        return _JournaledSession(connect, open_store, self.capabilities(url), self._identity(url), deadline)
-
-    def _identity(self, url: URL) -> str:
-        """The server, however the URL spells it."""
-        host = url.hosts[0] if url.hosts else None
-        name = (host.name if host else "localhost").lower()
-        port = (host.port if host else None) or self.port
-        # A path that names no queue is a part of the address, such as the folder of a socket.
-        path = "" if self.path_is_queue and url.transport not in FILE_TRANSPORTS else url.path
-        return f"{self.name}://{'127.0.0.1' if name == 'localhost' else name}{f':{port}' if port else ''}{path}/"
+        return _JournaledSession(connect, open_store, self.capabilities(url), place_of(self, url), deadline)
 
 
 class _JournaledSession(BaseSession):

@@ -175,14 +175,17 @@ class MemcacheQSession(BaseSession):
         return parse_counters(lines), whole
 
     def purge(self, queue: str, deadline: float) -> int:
-        """Get what is there, until there is no more or the deadline is over."""
+        """Get as many as there were, or all where the server does not tell, until the deadline at most."""
         name, removed = _checked(queue), 0
-        while True:
+        waiting = self.stats(queue, deadline).ready
+        while waiting is None or removed < waiting:
+            size = KEYS if waiting is None else min(KEYS, waiting - removed)
             until = max(deadline, time.monotonic() + _POLL_GRACE)
-            count = len(self._connection.get(get_command(name, KEYS), name, until))
+            count = len(self._connection.get(get_command(name, size), name, until))
             removed += count
-            if count < KEYS or time.monotonic() >= deadline:
-                return removed
+            if count < size or time.monotonic() >= deadline:
+                break
+        return removed
 
     def delete(self, queue: str, deadline: float) -> None:
         """Remove it, with its files."""

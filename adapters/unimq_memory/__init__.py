@@ -12,7 +12,8 @@ Delivery
 
 Limits
     The process's memory. Putting, getting and settling cost the same at any depth; `stats`, `size` and `cancel` take
-    time that grows with the queue. A queue exists from its first put until it is deleted.
+    time that grows with the queue. A queue exists from its first put until it is deleted. Delays and expiry use the
+    system's clock, leases do not: what is due by a clock that was set forward comes within two seconds.
 
 Escape hatch
     `unimq_memory.broker(name)` is the broker itself, whose `clock` and `wall` a test may replace;

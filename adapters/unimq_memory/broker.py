@@ -17,9 +17,9 @@ class Broker:
     def __init__(self, name: str) -> None:
         self.name = name
         self.clock: Callable[[], float] = time.monotonic
-        """Seconds, for delays and leases."""
-        self.wall: Callable[[], float] = time.time
-        """Seconds since the epoch, for expiry and ages."""
+        """Seconds, for leases: a consumer keeps its own whatever is done to the wall clock."""
+        self.wall: Callable[[], float] = _wall
+        """Seconds since the epoch, for delays, expiry and ages: a message may be due at a time of day."""
         self.stores: dict[str, Store] = {}
         self.numbers = itertools.count(1)
         """Of messages, deliveries and sessions: never the same one twice."""
@@ -43,6 +43,11 @@ class Broker:
         """Let the waiting receives look; to be called with the lock held."""
         if self.waiters:
             self.changed.notify_all()
+
+
+def _wall() -> float:
+    """`time.time` as it is now: tests of applications replace it."""
+    return time.time()
 
 
 _brokers: dict[str, Broker] = {}

@@ -4,6 +4,7 @@ import math
 import threading
 import time
 from collections.abc import Sequence
+from typing import Final
 
 from unimq.capabilities import Capabilities, CapabilityName
 from unimq.driver import BaseSession, Delivery, Outgoing, Settling, Stats
@@ -13,6 +14,9 @@ from unimq_memory.broker import Broker
 from unimq_memory.store import Entry, Store
 
 __all__ = ["MemorySession"]
+
+_LOOK_AT_CLOCK_EVERY: Final = 2.0
+"""Seconds after which a wait reckons anew when something is due: the clock may have been set, the machine asleep."""
 
 
 class MemorySession(BaseSession):
@@ -61,7 +65,7 @@ class MemorySession(BaseSession):
         enqueued_at = broker.wall() if message.enqueued_at is None else message.enqueued_at
         rank = behaviour.ranks[message.priority]
         entry = Entry(message, message.id or f"{number:x}", number, rank, enqueued_at, message.delivery_count)
-        store.add(entry, broker.clock() + behaviour.wait(message.delay) if message.delay else None)
+        store.add(entry, broker.wall() + behaviour.wait(message.delay) if message.delay else None)
         return entry.id if behaviour.id else None
 
     def receive(
@@ -82,9 +86,9 @@ class MemorySession(BaseSession):
         """Sleep until something changes, something is due, or `rest` seconds are over."""
         broker = self._broker
         stores = [store for name in queues if (store := broker.stores.get(name)) is not None]
-        dues = [due for store in stores if (due := store.next_due()) is not None]
-        if dues:
-            rest = min(rest, max(0.0, min(dues) - broker.clock()))
+        due = min((store.next_due(broker.clock(), broker.wall()) for store in stores), default=math.inf)
+        if due < math.inf:
+            rest = min(rest, max(0.0, due), _LOOK_AT_CLOCK_EVERY)
         broker.waiters += 1
         self._waiting = True
         try:
@@ -104,7 +108,7 @@ class MemorySession(BaseSession):
             store = broker.stores.get(name)
             if store is None:
                 continue
-            self._advance(store, now)
+            self._advance(store)
             while len(found) < limit and (entry := store.next_ready(wall)) is not None:
                 found.append(self._deliver(store, entry, lease, now))
         return found
@@ -140,8 +144,8 @@ class MemorySession(BaseSession):
             until,
         )
 
-    def _advance(self, store: Store, now: float) -> None:
-        store.advance(now, counted=self._behaviour.counts_losses)
+    def _advance(self, store: Store) -> None:
+        store.advance(self._broker.clock(), self._broker.wall(), counted=self._behaviour.counts_losses)
 
     # Settling
 
@@ -176,7 +180,7 @@ class MemorySession(BaseSession):
             entry.count += behaviour.counts_nacks
             if not behaviour.to_front:
                 entry.place = next(broker.numbers)
-        store.add(entry, broker.clock() + behaviour.wait(delay) if delay else None)
+        store.add(entry, broker.wall() + behaviour.wait(delay) if delay else None)
         del store.held[entry.token]
         return None
 
@@ -226,18 +230,18 @@ class MemorySession(BaseSession):
             self._check_open()
             stores = [store for name in queues if (store := broker.stores.get(name)) is not None]
             for store in stores:
-                self._advance(store, broker.clock())
+                self._advance(store)
             if any(store.next_ready(broker.wall()) is not None for store in stores):
                 return time.monotonic()
-            dues = [due for store in stores if (due := store.next_due()) is not None]
-            return time.monotonic() + min(dues, default=math.inf) - broker.clock()
+            dues = [store.next_due(broker.clock(), broker.wall()) for store in stores]
+            return time.monotonic() + min(dues, default=math.inf)
 
     def _held(self, delivery: Delivery) -> tuple[Store, Entry] | None:
         """Where it is, if it is still ours to settle."""
         store = self._broker.stores.get(delivery.queue)
         if store is None:
             return None
-        self._advance(store, self._broker.clock())
+        self._advance(store)
         entry = store.held.get(delivery.token)
         if entry is None or (self.settling != "any-session" and entry.owner != self._number):
             return None
@@ -282,7 +286,7 @@ class MemorySession(BaseSession):
         store = self._broker.stores.get(queue)
         if store is None:
             return Store(queue)
-        self._advance(store, self._broker.clock())
+        self._advance(store)
         store.sweep(self._broker.wall())
         return store
 

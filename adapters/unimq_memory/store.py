@@ -160,10 +160,10 @@ class Store:
             self.add(entry, None)
         del self.held[token]
 
-    def advance(self, now: float, *, counted: bool) -> None:
+    def advance(self, now: float, wall: float, *, counted: bool) -> None:
         """Make ready what is due, and take back what was held too long; `counted` adds one to its count."""
         delayed, leases = self.delayed, self.leases
-        while delayed and delayed[0][0] <= now:
+        while delayed and delayed[0][0] <= wall:
             self._line(delayed[0][2].rank).add(delayed[0][2])
             heapq.heappop(delayed)
         while leases and leases[0][0] <= now:
@@ -176,10 +176,12 @@ class Store:
                 self.take_back(token, counted=counted)
             heapq.heappop(leases)
 
-    def next_due(self) -> float | None:
-        """The clock time at which something may become ready by itself."""
-        tops = [heap[0][0] for heap in (self.delayed, self.leases) if heap]
-        return min(tops, default=None)
+    def next_due(self, now: float, wall: float) -> float:
+        """Seconds after which something may become ready by itself, if nobody sets the wall clock meanwhile."""
+        return min(
+            self.delayed[0][0] - wall if self.delayed else math.inf,
+            self.leases[0][0] - now if self.leases else math.inf,
+        )
 
     # Looking after it; these take time that grows with the queue
 

@@ -25,6 +25,7 @@ from unimq.errors import (
     TooLarge,
     UnimqError,
 )
+from unimq.testing.sessions import open_session
 
 Serve = Callable[[socket.socket], None]
 
@@ -56,6 +57,23 @@ def fake(serve: Serve) -> Iterator[str]:
         yield f"memcacheq://127.0.0.1:{listener.getsockname()[1]}/jobs?codec=raw"
         thread.join(20)
         assert not thread.is_alive()
+
+
+def test_a_purge_ends_though_puts_go_on(url: str) -> None:
+    """As many are removed as there were when it began: a producer that is as fast does not keep it going."""
+    until = time.monotonic() + 20
+    with unimq.Queue(url) as producer:
+        producer.put_many(range(150))
+        session = open_session(unimq_memcacheq.driver, url, until)
+        get = session._connection.get
+
+        def get_while_others_put(*arguments: Any) -> Any:
+            producer.put_many(range(100))
+            return get(*arguments)
+
+        session._connection.get = get_while_others_put
+        assert session.purge("jobs", until) == 150
+        session.close()
 
 
 def test_the_flags_are_the_native_message(url: str) -> None:

@@ -88,13 +88,38 @@ def test_a_wait_ends_with_its_deadline(opened: Opener) -> None:
 
 
 def test_an_endless_wait_is_one(opened: Opener, name: str) -> None:
-    """No deadline at all; a message due next year is not waited for in small steps."""
+    """No deadline at all, also beside a message that is due next year."""
     session = opened()
     session.put(b"late", delay=365 * 86400.0)
     thread, found = waiting(name, lambda: session.receive(["jobs"], 1, 60.0, float("inf")))
     opened().put(b"x")
     thread.join(5)
     assert [one.body for one in found[0]] == [b"x"]
+
+
+@pytest.mark.parametrize("way", ["put", "release"])
+def test_a_wait_notices_that_the_clock_was_set(opened: Opener, name: str, way: str) -> None:
+    """What is due by the new time comes within seconds, and not when the old one would have been."""
+    session, broker, clock = opened(), unimq_memory.broker(name), time.time
+    session.put(b"x", delay=60.0 if way == "put" else 0.0)
+    if way == "release":
+        session.release(session.take(), 60.0, 0)
+    thread, found = waiting(name, lambda: session.receive(["jobs"], 1, 60.0, time.monotonic() + 20))
+    start = time.monotonic()
+    broker.wall = lambda: clock() + 3600
+    thread.join(20)
+    assert [one.body for one in found[0]] == [b"x"]
+    assert time.monotonic() - start < 10
+
+
+def test_a_clock_that_was_set_ends_no_lease(opened: Opener, name: str) -> None:
+    """A consumer keeps what it has, and may settle it."""
+    session, clock = opened(), time.time
+    session.put(b"x")
+    held = session.take(lease=60.0)
+    unimq_memory.broker(name).wall = lambda: clock() + 3600
+    assert session.take() == []
+    assert session.ack(held, 0) == [None]
 
 
 def test_closing_ends_a_wait(opened: Opener, name: str) -> None:

@@ -15,6 +15,7 @@ import unimq
 from unimq import journal as journal_module
 from unimq import registry
 from unimq.errors import ConnectError, Empty, InvalidURL, LeaseLost, StorageError, Unsupported
+from unimq.place import place_of
 from unimq_sqlite.session import SQLiteSession
 
 
@@ -121,9 +122,9 @@ def test_the_same_server_is_known_by_any_spelling() -> None:
     """With and without its port, by name and by number; another one has a journal of its own in the same file."""
     wrapped = journal_module.Journaled(registry.driver("memcacheq"), "journal.db")
     spellings = ("memcacheq://localhost/q", "memcacheq://127.0.0.1:22201/q", "memcacheq://LOCALHOST:22201/q")
-    assert len({wrapped._identity(unimq.URL.parse(url)) for url in spellings}) == 1
-    other = wrapped._identity(unimq.URL.parse("memcacheq://127.0.0.1:22202/q"))
-    assert other != wrapped._identity(unimq.URL.parse(spellings[0]))
+    assert len({place_of(wrapped, unimq.URL.parse(url)) for url in spellings}) == 1
+    other = place_of(wrapped, unimq.URL.parse("memcacheq://127.0.0.1:22202/q"))
+    assert other != place_of(wrapped, unimq.URL.parse(spellings[0]))
 
 
 def test_push_pull_has_one_too(file: Path) -> None:
@@ -148,7 +149,7 @@ def test_a_folder_of_sockets_is_a_server_of_its_own() -> None:
     """Two of them have journals of their own in one file."""
     wrapped = journal_module.Journaled(registry.driver("zeromq"), "journal.db")
     urls = [unimq.URL.parse(f"zeromq+ipc:///tmp/{name}?queue=q&pattern=push-pull") for name in "ab"]
-    assert len({wrapped._identity(url) for url in urls}) == 2
+    assert len({place_of(wrapped, url) for url in urls}) == 2
 
 
 @pytest.mark.parametrize("journal", ["memory%3A//x", "simonce%3A//x", "nosuch%3A//x"])

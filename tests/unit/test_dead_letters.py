@@ -100,8 +100,9 @@ def test_a_name_that_ends_in_dead_means_nothing() -> None:
 
 
 def test_a_queue_is_not_its_own_dead_letter_queue() -> None:
-    """A reject would discard in it."""
-    for url in ("memory://?queue=a&dead=a", "memory:///a?dead=a"):
+    """A reject would discard in it, however the URL spells it."""
+    urls = ("memory://?queue=a&dead=a", "memory:///a?dead=a", "memory://x/a?dead=memory://x/%3Fqueue%3Da")
+    for url in urls:
         with pytest.raises(unimq.InvalidURL, match="option dead: 'a' is the queue itself"):
             unimq.Queue(url)
 
@@ -217,8 +218,9 @@ def test_one_damaged_dead_letter_keeps_none_from_going_back() -> None:
         assert queue.dead.size() == 1
 
 
+@pytest.mark.parametrize("limit", [None, 100])
 @pytest.mark.parametrize("counted", [True, False])
-def test_a_redrive_ends_though_its_work_feeds_it(*, counted: bool) -> None:
+def test_a_redrive_ends_though_its_work_feeds_it(*, counted: bool, limit: int | None) -> None:
     """A consumer that rejects again whatever comes back does not keep it going, whether the backend counts or not."""
     with unimq.connect("memory://") as client:
         queue = client.queue("jobs")
@@ -234,8 +236,22 @@ def test_a_redrive_ends_though_its_work_feeds_it(*, counted: bool) -> None:
             queue.get(timeout=1).reject("again")
 
         queue.dead._channel.settler.put_back = put_back_and_work  # type: ignore[method-assign,assignment]
-        assert queue.dead.redrive() == 3
+        assert queue.dead.redrive(limit) == 3
         assert len(queue.dead.peek(10)) == 3
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_a_dead_letter_whose_origin_is_the_dead_letter_queue_leaves_it(*, counted: bool) -> None:
+    """A foreign program, or one that was careless, wrote it: it would be put back and taken for ever."""
+    with unimq.connect("memory://") as client:
+        queue = client.queue("jobs")
+        client.queue("jobs.dead").put(1, headers={"own": "kept"})
+        session = open_session(client.driver, client.url)
+        session.send("jobs.dead", [Outgoing(b"2", headers={"unimq-dead-origin": "jobs.dead"})], math.inf)
+        if not counted:
+            client._capabilities = replace(client.capabilities, stats=absent())
+        assert queue.dead.redrive() == 2
+        assert [one.body for one in queue.get_many(10, timeout=0)] == [1, 2]
 
 
 def test_a_discarded_message_leaves_no_dead_letter() -> None:
