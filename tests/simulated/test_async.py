@@ -1,8 +1,13 @@
 """The asyncio face: batches for many tasks, one pump, and nothing lost when a task is cancelled."""
 
 import asyncio
+import gc
+import subprocess
+import sys
 import threading
 import time
+import warnings
+import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -232,3 +237,61 @@ def test_replies_go_where_they_are_wanted(broker: Broker) -> None:
         assert (answer.body, answer.correlation_id) == ("answer", "c1")
 
     run(broker, test)
+
+
+async def _leave_open(url: str, alive: "weakref.WeakSet[Any]") -> None:
+    queue: unimq.AsyncQueue[Any] = unimq.AsyncQueue(url)
+    await queue.put(1)
+    await (await queue.get(timeout=20)).ack()
+    alive.add(queue)
+
+
+def test_a_queue_that_nobody_closed_is_told_of_and_reclaimed(broker: Broker) -> None:
+    """Its threads end while the loop runs, its connections are closed, and a warning names it."""
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+    before = set(threading.enumerate())
+
+    async def main() -> None:
+        for _ in range(5):
+            await _leave_open(f"simsame://{broker.name}/jobs", alive)
+        until = time.monotonic() + 20
+        while (alive or set(threading.enumerate()) > before) and time.monotonic() < until:
+            gc.collect()
+            await asyncio.sleep(0.01)
+
+    with pytest.warns(ResourceWarning, match="<AsyncClient simsame://.* was not closed") as told:
+        asyncio.run(main())
+    assert len([one for one in told if one.category is ResourceWarning]) == 5
+    assert not alive
+    assert not set(threading.enumerate()) - before
+    assert not broker.sessions
+
+
+def test_what_was_closed_or_never_used_is_not_told_of(broker: Broker) -> None:
+    """It holds nothing."""
+
+    async def main() -> None:
+        unimq.AsyncQueue(f"simsame://{broker.name}/jobs")
+        async with unimq.AsyncQueue(f"simsame://{broker.name}/jobs") as queue:
+            await queue.put(1)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        asyncio.run(main())
+        gc.collect()
+
+
+def test_a_program_ends_though_a_queue_is_open() -> None:
+    """At its end no thread can be started any more that closes it."""
+    program = (
+        "import asyncio, unimq\n"
+        "async def main():\n"
+        "    global queue\n"
+        "    queue = unimq.AsyncQueue('memory:///jobs')\n"
+        "    await queue.put(1)\n"
+        "    await queue.get(timeout=1)\n"
+        "asyncio.run(main())\n"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, check=False, timeout=50, capture_output=True, text=True)  # noqa: S603 - our own
+    assert (done.returncode, done.stderr) == (0, "")

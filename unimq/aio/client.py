@@ -1,6 +1,8 @@
 """The client for asyncio."""
 
 import asyncio
+import os
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, cast, ov
 
 from unimq.aio.message import AsyncMessage
 from unimq.aio.queue import AsyncQueue
-from unimq.aio.threads import in_thread
+from unimq.aio.threads import in_background, in_thread
 from unimq.aio.twins import twin_of
 from unimq.capabilities import Capabilities
 from unimq.client import Client, Pong
@@ -46,6 +48,7 @@ class AsyncClient:
         """The client whose sessions are used; for unimq's own use."""
         self.url = self.sync.url
         self.faces: weakref.WeakSet[AsyncQueue[Any]] = weakref.WeakSet()
+        self._pid = os.getpid()
         self._executor: ThreadPoolExecutor | None = None
 
     @property
@@ -116,6 +119,15 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
+    def __del__(self) -> None:
+        # What was never used, or is the parent's of a fork, holds nothing of this process.
+        if not hasattr(self, "_executor") or self.sync.pool.closed or self._pid != os.getpid():
+            return
+        if self._executor is not None or self.sync.pool.links:
+            msg = f"{self!r} was not closed: use `async with`, or await close()"
+            warnings.warn(msg, ResourceWarning, stacklevel=2, source=self)
+            in_background(_close, self.sync, self._executor)
+
     def __repr__(self) -> str:
         made = hasattr(self, "sync")
         return f"<{type(self).__name__} {self.sync.where}>" if made else f"<{type(self).__name__}, not made>"
@@ -125,6 +137,8 @@ class AsyncClient:
     def executor(self) -> ThreadPoolExecutor:
         """The threads for what blocks, made when they are first needed."""
         self.sync.check_open()
+        if self._pid != os.getpid():
+            self._pid, self._executor = os.getpid(), None  # the parent's threads are not in the child of a fork
         if self._executor is None:
             self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"unimq {self.sync.driver.name}")
         return self._executor
@@ -140,9 +154,13 @@ class AsyncClient:
     def _stop(self) -> None:
         for face in list(self.faces):
             face.stop()
-        self.sync.close()
-        if self._executor is not None:
-            self._executor.shutdown()
+        _close(self.sync, self._executor if self._pid == os.getpid() else None)
+
+
+def _close(client: Client, executor: ThreadPoolExecutor | None) -> None:
+    client.close()
+    if executor is not None:
+        executor.shutdown()
 
 
 def _park_one(done: "asyncio.Future[Letter[Any]]") -> None:

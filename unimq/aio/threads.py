@@ -7,8 +7,11 @@ thread.
 
 import asyncio
 import contextlib
+import os
+import sys
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
@@ -21,7 +24,7 @@ from unimq.source import Cancellation
 if TYPE_CHECKING:
     from unimq.channel import Channel
 
-__all__ = ["Batcher", "Pump", "in_thread"]
+__all__ = ["Batcher", "Pump", "in_background", "in_thread"]
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -38,6 +41,10 @@ class Batcher(Generic[T, R]):
     def __init__(self, work: Callable[[list[T]], Sequence[R | UnimqError]], executor: Callable[[], Executor]) -> None:
         self._work = work
         self._executor = executor
+        self._forget()
+
+    def _forget(self) -> None:
+        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._pending: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._running = False
@@ -46,6 +53,8 @@ class Batcher(Generic[T, R]):
         """What `work` gives for `item`, or raises. Cancelled before its batch has started, nothing is done with it."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
+        if self._pid != os.getpid():
+            self._forget()  # the tasks and threads of the parent are not in the child of a fork
         with self._lock:
             self._pending.append((item, future))
             starts = not self._running
@@ -107,16 +116,76 @@ class _Waiter(Generic[T]):
         self.future = future
 
 
+class _Line(Generic[T]):
+    """The tasks that wait at a pump. Its thread has this, and the pump itself only while somebody waits."""
+
+    def __init__(self) -> None:
+        self.condition = threading.Condition()
+        self.waiters: deque[_Waiter[T]] = deque()
+        self.thread: threading.Thread | None = None
+        self.closed = False
+        self.cancellation = Cancellation()
+        """Of what the thread waits for."""
+
+    def wanted(self) -> int | None:
+        """How many messages the waiting tasks take; `None` ends the thread."""
+        with self.condition:
+            idle_until = time.monotonic() + _LOOKS_AFTER
+            while not self.waiters and not self.closed and (rest := idle_until - time.monotonic()) > 0:
+                self.condition.wait(rest)
+            if self.closed or not self.waiters:
+                self.thread = None
+                return None
+            self.cancellation = Cancellation()
+            return min(sum(waiter.limit for waiter in self.waiters), _LARGEST_BATCH)
+
+    def first(self, letters: deque[Letter[T]]) -> "list[tuple[_Waiter[T], list[Letter[T]]]]":
+        """Those whose turn it is, each with what it gets of `letters`."""
+        served: list[tuple[_Waiter[T], list[Letter[T]]]] = []
+        with self.condition:
+            while letters and self.waiters:
+                waiter = self.waiters.popleft()
+                served.append((waiter, [letters.popleft() for _ in range(min(waiter.limit, len(letters)))]))
+        return served
+
+    def remove(self, waiter: _Waiter[T]) -> None:
+        """Take one out; what is received when nobody is left would be for nobody."""
+        with self.condition:
+            with contextlib.suppress(ValueError):
+                self.waiters.remove(waiter)
+            unwanted = not self.waiters
+        if unwanted:
+            self.cancellation.cancel()
+
+    def end(self) -> threading.Thread | None:
+        """Let the thread end, which is returned."""
+        with self.condition:
+            self.closed = True
+            self.condition.notify_all()
+            thread = self.thread
+        self.cancellation.cancel()
+        return thread
+
+    def fail(self, error: BaseException) -> None:
+        """Tell all who wait."""
+        with self.condition:
+            waiters, self.waiters = list(self.waiters), deque()
+        for waiter in waiters:
+            with contextlib.suppress(RuntimeError):
+                waiter.future.get_loop().call_soon_threadsafe(_raise, waiter.future, error)
+
+
 class Pump(Generic[T]):
     """Receives for all tasks that wait on one queue, in one thread that ends when nobody has waited for a second."""
 
     def __init__(self, channel: "Channel[T]") -> None:
         self._channel = channel
-        self._condition = threading.Condition()
-        self._waiters: deque[_Waiter[T]] = deque()
-        self._thread: threading.Thread | None = None
-        self._cancellation = Cancellation()
-        self._closed = False
+        self._forget()
+
+    def _forget(self) -> None:
+        self._pid = os.getpid()
+        self._line: _Line[T] = _Line()
+        self._since = 0.0
 
     async def fetch(self, limit: int, timeout: float | None) -> list[Letter[T]]:
         """Between 1 and `limit` messages, not handed over yet; `Empty` when there is none in `timeout` seconds.
@@ -125,7 +194,7 @@ class Pump(Generic[T]):
         """
         loop = asyncio.get_running_loop()
         waiter: _Waiter[T] = _Waiter(limit, loop.create_future())
-        self._add(waiter)
+        line = self._add(waiter)
         timer = None if timeout is None else loop.call_later(timeout, self._expire, waiter)
         try:
             return await waiter.future
@@ -136,80 +205,59 @@ class Pump(Generic[T]):
         finally:
             if timer is not None:
                 timer.cancel()
-            self._remove(waiter)
+            line.remove(waiter)
 
     def close(self) -> None:
         """End the thread, and with it what waits."""
-        with self._condition:
-            self._closed = True
-            self._condition.notify_all()
-            thread = self._thread
-        self._cancellation.cancel()
+        if self._pid != os.getpid():
+            self._forget()
+        thread = self._line.end()
+        self._line.fail(self._channel.closed_error())
         if thread is not None:
             thread.join(timeout=5.0)
 
-    def _add(self, waiter: _Waiter[T]) -> None:
+    def _add(self, waiter: _Waiter[T]) -> _Line[T]:
         self._channel.check_open()
-        with self._condition:
-            if self._closed:
+        if self._pid != os.getpid():
+            self._forget()  # the tasks and the thread of the parent are not in the child of a fork
+        line = self._line
+        with line.condition:
+            if line.closed:
                 raise self._channel.closed_error()
-            self._waiters.append(waiter)
-            if self._thread is None:
+            line.waiters.append(waiter)
+            if line.thread is None:
+                self._since = time.monotonic()
                 name = f"unimq pump {self._channel.name}"
-                self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-                self._thread.start()
+                found = weakref.ref(self, lambda _: line.end())
+                line.thread = threading.Thread(target=_pump, args=(found, line), name=name, daemon=True)
+                line.thread.start()
             else:
-                self._condition.notify()
-
-    def _remove(self, waiter: _Waiter[T]) -> None:
-        with self._condition:
-            with contextlib.suppress(ValueError):
-                self._waiters.remove(waiter)
-            unwanted = not self._waiters
-        if unwanted:
-            self._cancellation.cancel()
+                line.condition.notify()
+        return line
 
     def _expire(self, waiter: _Waiter[T]) -> None:
         if not waiter.future.done():
             msg = f"no message on {self._channel.name} of {self._channel.where} in time"
-            waiter.future.set_exception(self._cancellation.trouble or Empty(msg))
+            waiter.future.set_exception(self._line.cancellation.trouble or Empty(msg))
 
-    def _run(self) -> None:
-        since = time.monotonic()
-        while (limit := self._wanted()) is not None:
-            try:
-                letters = self._channel.receiver.fetch(limit, time.monotonic() + _LOOKS_AFTER, self._cancellation)
-            except (Empty, Timeout):
-                pass
-            except (ConnectError, ConnectionLost) as error:
-                if not self._channel.pool.met and time.monotonic() - since > self._channel.settings.connect_timeout:
-                    self._fail(error)
-            except BaseException as error:  # noqa: BLE001 - belongs to the tasks that wait, whatever it is
-                self._fail(error)
-            else:
-                self._deliver(letters)
-
-    def _wanted(self) -> int | None:
-        """How many messages the waiting tasks take; `None` ends the thread."""
-        with self._condition:
-            idle_until = time.monotonic() + _LOOKS_AFTER
-            while not self._waiters and not self._closed and (rest := idle_until - time.monotonic()) > 0:
-                self._condition.wait(rest)
-            if self._closed or not self._waiters:
-                self._thread = None
-                self._fail(self._channel.closed_error())
-                return None
-            self._cancellation = Cancellation()
-            return min(sum(waiter.limit for waiter in self._waiters), _LARGEST_BATCH)
+    def receive(self, limit: int) -> None:
+        """Wait for messages, for a second at most, and hand them to the tasks that wait for them."""
+        line, until = self._line, time.monotonic() + _LOOKS_AFTER
+        try:
+            letters = self._channel.receiver.fetch(limit, until, line.cancellation)
+        except (Empty, Timeout):
+            pass
+        except (ConnectError, ConnectionLost) as error:
+            if not self._channel.pool.met and time.monotonic() - self._since > self._channel.settings.connect_timeout:
+                line.fail(error)
+        except BaseException as error:  # noqa: BLE001 - belongs to the tasks that wait, whatever it is
+            line.fail(error)
+        else:
+            self._deliver(letters)
 
     def _deliver(self, letters: list[Letter[T]]) -> None:
         rest = deque(letters)
-        with self._condition:
-            served: list[tuple[_Waiter[T], list[Letter[T]]]] = []
-            while rest and self._waiters:
-                waiter = self._waiters.popleft()
-                served.append((waiter, [rest.popleft() for _ in range(min(waiter.limit, len(rest)))]))
-        for waiter, mine in served:
+        for waiter, mine in self._line.first(rest):
             try:
                 waiter.future.get_loop().call_soon_threadsafe(self._serve, waiter, mine)
             except RuntimeError:  # its loop was closed
@@ -223,12 +271,12 @@ class Pump(Generic[T]):
         else:
             waiter.future.set_result(letters)
 
-    def _fail(self, error: BaseException) -> None:
-        with self._condition:
-            waiters, self._waiters = list(self._waiters), deque()
-        for waiter in waiters:
-            with contextlib.suppress(RuntimeError):
-                waiter.future.get_loop().call_soon_threadsafe(_raise, waiter.future, error)
+
+def _pump(found: "weakref.ref[Pump[Any]]", line: _Line[Any]) -> None:
+    """The thread of a pump: while nobody waits it keeps none alive that its application has forgotten."""
+    while (limit := line.wanted()) is not None and (pump := found()) is not None:
+        pump.receive(limit)
+        del pump
 
 
 def _raise(future: "asyncio.Future[Any]", error: BaseException) -> None:
@@ -248,5 +296,11 @@ def in_thread(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> "async
         except BaseException as error:  # noqa: BLE001 - belongs to the task that waits
             result.set_exception(error)
 
-    threading.Thread(target=run, name="unimq call", daemon=True).start()
+    in_background(run)
     return asyncio.wrap_future(result, loop=loop)
+
+
+def in_background(call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+    """Run `call` in a thread that nobody waits for; at the end of the interpreter, which runs none, not at all."""
+    if not sys.is_finalizing():  # or the start would be waited for without end
+        threading.Thread(target=call, args=args, kwargs=kwargs, name="unimq call", daemon=True).start()

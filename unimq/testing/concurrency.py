@@ -1,16 +1,20 @@
 """Group 9: many threads or tasks, many queues, and a fork in the middle."""
 
+import asyncio
+import contextlib
 import os
 import sys
 import time
 import warnings
+from collections.abc import Callable
 
 import pytest
 
-from unimq.aio import AsyncQueue
-from unimq.errors import Empty
+from unimq.aio import AsyncMessage, AsyncQueue
+from unimq.errors import Empty, UnimqError
 from unimq.queue import Queue
 from unimq.testing.cases import Cases
+from unimq.testing.faces import drive, shaped
 from unimq.testing.gates import needs, only
 from unimq.testing.lab import PATIENCE, Lab, best_of
 
@@ -121,13 +125,36 @@ class Concurrency(Cases):
             warnings.simplefilter("ignore", DeprecationWarning)  # that threads are running is the point
             child = os.fork()
         if child == 0:
-            os._exit(_in_child(childs))
+            os._exit(_in_child(lambda: drive(_uses(shaped(childs), held))))
         assert _exit_code(child) == 0
         await held.ack()
         await queue.put("after")
         assert await lab.bodies(queue, 1) == ["after"]
         await lab.nothing(queue)
         childs.close()
+
+    @only("async")
+    async def test_a_fork_beside_a_loop(self, lab: Lab) -> None:
+        """The child starts a loop of its own and uses the same objects; the message in hand stays its parent's."""
+        if sys.platform == "win32":
+            pytest.skip("nothing forks here")
+        queue = lab.queue()
+        childs = AsyncQueue[str](lab.url, name=lab.other_name())
+        await queue.put("held")
+        held = await lab.receive(queue)
+        await childs.ping()
+        if lab.capabilities.guarantee == "at-least-once":
+            await lab.nothing(childs)  # has a thread by now; a socket that receives at most once may be for one process
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # that threads are running is the point
+            child = os.fork()
+        if child == 0:
+            os._exit(_in_child(lambda: asyncio.run(_uses(childs, held))))
+        assert _exit_code(child) == 0
+        await held.ack()
+        await queue.put("after")
+        assert await lab.bodies(queue, 1) == ["after"]
+        await childs.close()
 
     @only("async")
     async def test_puts_at_the_same_time_keep_their_outcomes(self, lab: Lab) -> None:
@@ -149,16 +176,25 @@ async def _put_or_refuse(queue: AsyncQueue[object], number: int) -> bool:
     return True
 
 
-def _in_child(queue: Queue[str]) -> int:
+def _in_child(use: Callable[[], bool]) -> int:
     """What the forked child does; its exit code."""
     try:
-        queue.put("from the child")
-        with queue.get(timeout=PATIENCE) as message:
-            right = message.body == "from the child"
-        queue.close()
+        right = use()
     except BaseException:  # noqa: BLE001 - nothing may leave the child
         return 2
     return 0 if right else 1
+
+
+async def _uses(queue: AsyncQueue[str], held: AsyncMessage[str]) -> bool:
+    """Whether a child can use the queue, and can not settle what its parent holds."""
+    await queue.put("from the child")
+    async with await queue.get(timeout=PATIENCE) as message:
+        right = message.body == "from the child"
+    with contextlib.suppress(UnimqError):
+        await held.ack()
+        return False
+    await queue.close()
+    return right
 
 
 def _exit_code(child: int) -> int:
