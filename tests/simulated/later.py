@@ -2,7 +2,9 @@
 
 import contextlib
 import heapq
+import importlib
 import itertools
+import sys
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -12,8 +14,6 @@ import pytest
 
 from unimq.errors import UnimqError
 
-_TELLING_TIME = ("beats", "channel", "client", "hosts", "links", "message", "pool", "receiver", "settler")
-
 
 class Later:
     """Stands for the time and for the scheduler of each client that is made while it does."""
@@ -22,9 +22,12 @@ class Later:
         self.start = self.now = time.monotonic()
         self.due: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
-        clock = SimpleNamespace(monotonic=lambda: self.now, time=time.time, perf_counter=time.perf_counter)
-        for module in (*(f"unimq.{name}" for name in _TELLING_TIME), *servers):
-            patch.setattr(f"{module}.time", clock)
+        clock = SimpleNamespace(**{**vars(time), "monotonic": lambda: self.now})
+        importlib.import_module("unimq.aio")  # and with it everything that tells the time
+        for name, module in list(sys.modules.items()):
+            if name.startswith("unimq.") or name in servers:
+                for reads in [one for one, value in vars(module).items() if value is time]:
+                    patch.setattr(module, reads, clock)
         patch.setattr("unimq.client.Scheduler", self.scheduler)
 
     def scheduler(self, _name: str) -> Any:

@@ -35,6 +35,30 @@ def test_a_password_given_as_its_file_is_not_shown() -> None:
     assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
+def test_the_longest_password_of_a_file_is_taken_and_a_longer_one_is_not(tmp_path: Path) -> None:
+    """The line end at its end is not counted."""
+    file = tmp_path / "secret"
+    for end in ("", "\n"):
+        file.write_text("ü" * 65536 + end, "utf-8")
+        assert unimq.URL.parse(f"x://ada@h?password_file={file}").password == "ü" * 65536
+    file.write_text("x" * 65537)
+    with pytest.raises(unimq.InvalidURL, match="it has more than 65536 characters"):
+        unimq.URL.parse(f"x://ada@h?password_file={file}")
+
+
+def test_a_password_file_that_is_not_there_is_named_where_its_directory_is(tmp_path: Path) -> None:
+    """What is in no directory may be the password itself, and so may a text with a NUL."""
+    with pytest.raises(unimq.InvalidURL) as caught:
+        unimq.URL("x", options={"password_file": f"{tmp_path}/none"})
+    assert (
+        str(caught.value) == f"x://***: password_file={f'{tmp_path}/none'!r} cannot be read: No such file or directory"
+    )
+    for wrong in (f"{tmp_path}/no/{SECRET}", f"{tmp_path}/\0{SECRET}"):
+        with pytest.raises(unimq.InvalidURL, match=r"^x://\*\*\*: password_file=\*\*\* cannot be read: ") as caught:
+            unimq.URL("x", options={"password_file": wrong})
+        assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
 def test_no_frame_has_the_text_of_a_url_that_was_refused() -> None:
     """Tools that report errors show the local variables of each frame; only the caller's own has it."""
     made = [f"x://ada:{SECRET}@h:0/", f"x://ada:{SECRET}@h/%zz", f"x://ada:{SECRET}@@h"]
@@ -46,6 +70,19 @@ def test_no_frame_has_the_text_of_a_url_that_was_refused() -> None:
             if trace.tb_frame.f_code.co_filename != __file__:
                 assert SECRET not in repr(trace.tb_frame.f_locals)
             trace = trace.tb_next
+
+
+@pytest.mark.parametrize("text", [SECRET, f"1x://{SECRET}", f"://{SECRET}", f"{SECRET}/%://x"])
+def test_what_has_no_scheme_is_shown_as_nothing(text: str) -> None:
+    """Its first word may be a password that was put in the wrong place."""
+    with pytest.raises(unimq.InvalidURL, match="^the connection URL: it must begin with a scheme, as in sqlite:///"):
+        unimq.URL.parse(text)
+
+
+def test_of_a_url_that_is_refused_only_the_scheme_is_shown() -> None:
+    """In lower case, as it is compared."""
+    with pytest.raises(unimq.InvalidURL, match=r"^act\+ssl://\*\*\*: the option 'a' is given twice$"):
+        unimq.URL.parse(f"Act+SSL://ada:{SECRET}@h?a=1&a=2&b=://")
 
 
 def test_a_queue_whose_name_is_a_url_shows_no_password() -> None:
