@@ -31,6 +31,8 @@ Limits
     A body has at most 32 MiB. One holder is one thread. Without CURVE whoever reaches the address may read and
     write every queue of the store: bind to 127.0.0.1 or a path in a private directory. Stores that forget what
     they hand out, or whose leases end with a connection, cannot be served.
+    What needs users with rights of their own, more than one core for its queues, or clients in many languages is for a
+    broker: `activemq://` is another URL.
     Push-pull: 64 MiB a body. There is nobody to count, list, delay, give back to or take dead letters. With
     `bind=get` a second consumer process stands by until the address is free.
 

@@ -29,7 +29,7 @@ import unimq
 
 LEASE = 2.0
 """Seconds that a consumer owns a job: a dead consumer's job is delivered again after that, or earlier."""
-PATIENCE = {"at-least-once": 15.0, "at-most-once": 2.0}
+PATIENCE = {"at-least-once": 15.0, "kept-once-received": 15.0, "at-most-once": 2.0}
 """Seconds without a new result after which the missing ones are given up."""
 
 
@@ -197,7 +197,10 @@ class Run:
         """What is to be told, and whether everything is as expected."""
         done = self.totals.done
         by = Counter(result.consumer for result in done.values())
-        redelivered = sorted(number for number, result in done.items() if result.redelivered)
+        # Not every backend tells it of a message; what one consumer held and the other one did was delivered again.
+        redelivered = sorted(
+            number for number, result in done.items() if result.redelivered or number == self.held_at_death
+        )
         lost = sorted(set(range(1, len(self.lines) + 1)) - set(done))
         expected = count_words("\n".join(line for number, line in enumerate(self.lines, start=1) if number in done))
         equal = self.totals.words == expected
@@ -213,7 +216,7 @@ class Run:
             ("words", f"{self.totals.words.total()}, counted directly {expected.total()}: {compared}, word by word"),
             ("most frequent", ", ".join(f"{word} {times}" for word, times in self.totals.words.most_common(5))),
         ]
-        return rows, equal and (not lost or guarantee == "at-most-once")
+        return rows, equal and (not lost or guarantee != "at-least-once")
 
 
 def some_lines(numbers: list[int], shown: int = 5) -> str:
