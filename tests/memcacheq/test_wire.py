@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from unimq.errors import ProtocolError
 from unimq_memcacheq.wire import Values, get_command, line_end, parse_counters, set_command
 
-# A busy machine may take seconds to make the first example.
-slowly = settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 messages = st.lists(st.tuples(st.binary(max_size=40), st.integers(-(2**31), 2**31 - 1)), max_size=5)
 
 
@@ -18,7 +16,6 @@ def _reply(found: Sequence[tuple[bytes, int]]) -> bytes:
     return b"".join(b"VALUE q %d %d\r\n%b\r\n" % (flags, len(body), body) for body, flags in found) + b"END\r\n"
 
 
-@slowly
 @given(messages, st.data())
 def test_any_body_at_any_split_is_read(found: list[tuple[bytes, int]], data: st.DataObject) -> None:
     """Bodies with line ends, ENDs and VALUEs in them too; the reply is complete with its last byte, not before."""
@@ -29,7 +26,6 @@ def test_any_body_at_any_split_is_read(found: list[tuple[bytes, int]], data: st.
     assert values.found == found
 
 
-@slowly
 @given(st.lists(st.binary(max_size=60), max_size=4))
 def test_any_bytes_are_read_or_refused(parts: list[bytes]) -> None:
     """Nothing but a ProtocolError comes out of what a broken peer sends."""
@@ -43,7 +39,6 @@ def test_any_bytes_are_read_or_refused(parts: list[bytes]) -> None:
         assert values.complete or not b"".join(parts).startswith(b"END\r\n")
 
 
-@slowly
 @given(messages, st.binary(min_size=1, max_size=30))
 def test_what_came_before_a_bad_line_is_kept(found: list[tuple[bytes, int]], rest: bytes) -> None:
     """It left the server, so it is handed over."""
