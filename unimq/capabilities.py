@@ -61,6 +61,7 @@ CapabilityName = Literal[
     "purge",
     "delete",
     "queues",
+    "call",
     "outbox",
 ]
 CAPABILITY_NAMES: Final[tuple[CapabilityName, ...]] = get_args(CapabilityName)
@@ -168,6 +169,7 @@ class Capabilities:
     purge: Capability = field(default_factory=absent)
     delete: Capability = field(default_factory=absent)
     queues: Capability = field(default_factory=absent)
+    call: Capability = field(default_factory=layered)
     outbox: Capability = field(default_factory=absent)
 
     # The promises.
@@ -201,6 +203,11 @@ class Capabilities:
     keeps: frozenset[Kept] = frozenset()
     """What of a message the protocol gives back on delivery."""
     limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        """A layered call needs headers: without them it is absent, whatever was declared."""
+        if self.call.level == "layered" and not self.headers:
+            object.__setattr__(self, "call", absent("a request says in its headers where its reply is wanted"))
 
     def __getitem__(self, name: str) -> Capability:
         """The capability of that name.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 import msgspec
 
 from unimq import registry
+from unimq.calls import Caller
 from unimq.capabilities import Capabilities
 from unimq.channel import DEAD_SUFFIX, Channel
 from unimq.codec import codec_for
@@ -87,6 +88,8 @@ class Client:
         self.pool = Pool(self.driver, self.url, self.settings, self.hooks, credentials, scheduler=self.scheduler)
         self.pool.checks(self._meet)
         self._channels: weakref.WeakSet[Channel[Any]] = weakref.WeakSet()
+        self.calls = Caller(self)
+        """The calls of its queues, and their replies; for unimq's own use."""
         dead = self.settings.dead
         self._dead_client = Client(dead, hooks=hooks) if dead is not None and "://" in dead else None
 
@@ -198,6 +201,7 @@ class Client:
 
     def close(self) -> None:
         """Close every connection and end every thread; unhandled messages are given back. Idempotent."""
+        self.calls.close()
         for channel in list(self._channels):
             channel.close()
         self.scheduler.close()

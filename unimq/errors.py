@@ -22,6 +22,7 @@
     |   |-- ConnectionLost(ConnectionError)   a connection broke in use
     |   |-- Timeout(TimeoutError)             the operation's deadline is over
     |   `-- LeaseLost(RuntimeError)           the message is no longer ours to settle
+    |-- RemoteError(RuntimeError)             who was called could not do it
     |-- ProtocolError(RuntimeError)           the peer broke its protocol
     `-- BatchError(RuntimeError)              some of many failed; `outcomes` says which
 
@@ -50,6 +51,7 @@ __all__ = [
     "InvalidURL",
     "LeaseLost",
     "ProtocolError",
+    "RemoteError",
     "ServerError",
     "StorageError",
     "Timeout",
@@ -160,6 +162,10 @@ class Timeout(UnimqError, TimeoutError):
 
 class LeaseLost(UnimqError, RuntimeError):
     """The message is no longer ours: its lease ended or its connection is gone. It will be, or was, delivered again."""
+
+
+class RemoteError(UnimqError, RuntimeError):
+    """The worker that was called gave the message up; the text has its error's own words, which are not checked."""
 
 
 class ProtocolError(UnimqError, RuntimeError):

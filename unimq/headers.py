@@ -10,6 +10,9 @@ REPLY_TO: Final = "unimq-reply-to"
 CORRELATION_ID: Final = "unimq-correlation-id"
 """Which request a reply belongs to."""
 
+ERROR: Final = "unimq-error"
+"""In place of a reply: why there is none, in words; the body is empty."""
+
 DEAD_PREFIX: Final = "unimq-dead-"
 """What a dead letter's story begins with; redrive takes it off."""
 DEAD_REASON: Final = "unimq-dead-reason"

@@ -22,6 +22,7 @@ from unimq.errors import AlreadySettled, Closed, InvalidArgument, InvalidMessage
 if TYPE_CHECKING:
     from unimq.channel import Channel
     from unimq.links import Link
+    from unimq.queue import Queue
 
 __all__ = ["Letter", "Message", "Receipt"]
 
@@ -343,7 +344,7 @@ class Message(Letter[T]):
             InvalidArgument: the message asks for no reply.
         """
         name, correlation_id = self._reply_address()
-        queue = self._channel.client.queue(name, codec=self._channel.settings.codec)
+        queue = cast("Queue[Any]", self._channel.client.calls.queue(name, self._channel.settings.codec))
         return queue.put(body, headers=headers, correlation_id=correlation_id)
 
     def __enter__(self) -> "Message[T]":

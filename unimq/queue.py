@@ -6,9 +6,10 @@ It says what an application can call, and leaves how to the sender, the receiver
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 
 from unimq import admin
+from unimq.calls import Calling
 from unimq.capabilities import Capabilities
 from unimq.channel import Channel, label, refuse_pickling
 from unimq.message import Message, Receipt
@@ -27,7 +28,7 @@ __all__ = ["DeadLetterQueue", "Queue"]
 T = TypeVar("T")
 
 
-class Queue(Generic[T]):
+class Queue(Calling[T]):
     """One queue. Safe to share between threads; lazy: it connects when it is first used.
 
     ```python

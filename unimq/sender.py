@@ -26,7 +26,7 @@ from unimq.options import seconds, short
 if TYPE_CHECKING:
     from unimq.channel import Channel
 
-__all__ = ["Sender", "text", "unsupported"]
+__all__ = ["Sender", "bodies_of", "text", "unsupported"]
 
 T = TypeVar("T")
 
@@ -64,15 +64,8 @@ class Sender(Generic[T]):
         return self.encode(self._with_metadata(raw, *metadata))
 
     def build_many(self, bodies: Iterable[T], *metadata: Any) -> list[Outgoing]:
-        """The encoded messages of a put of many, which have the same metadata.
-
-        A text, bytes or a mapping is one body and no collection of them, which is a mistake that nobody would see.
-        """
-        given: Any = bodies  # what the annotation promises is checked here
-        if isinstance(given, _ONE_BODY) or not isinstance(given, Iterable):
-            msg = f"bodies={short(bodies)}: must be a list or another iterable of bodies; a single one is for put()"
-            raise InvalidArgument(msg)
-        return [self.build(body, *metadata) for body in bodies]
+        """The encoded messages of a put of many, which have the same metadata."""
+        return [self.build(body, *metadata) for body in bodies_of(bodies)]
 
     def _with_metadata(  # noqa: PLR0913, PLR0917
         self,
@@ -240,6 +233,18 @@ class Sender(Generic[T]):
             msg = f"delay={wait:g}: {self._channel.where} can delay by at most {limit:g} s"
             raise InvalidArgument(msg)
         return wait
+
+
+def bodies_of(bodies: Iterable[T]) -> Iterable[T]:
+    """What was given as many bodies.
+
+    A text, bytes or a mapping is one body and no collection of them, which is a mistake that nobody would see.
+    """
+    given: Any = bodies  # what the annotation promises is checked here
+    if isinstance(given, _ONE_BODY) or not isinstance(given, Iterable):
+        msg = f"bodies={short(bodies)}: must be a list or another iterable of bodies; a single one has put() or call()"
+        raise InvalidArgument(msg)
+    return bodies
 
 
 def unsupported(channel: "Channel[Any]", name: str, why: str = "") -> Unsupported:

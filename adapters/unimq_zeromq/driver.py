@@ -31,6 +31,7 @@ PUSH_PULL: Final = Capabilities(
     nack=absent("there is no way back through a PUSH socket; serve a store instead"),
     delivery_count=absent("nobody counts"),
     dead_letters=absent("what is received is gone from its queue; serve a store instead"),
+    call=absent("a socket is one queue, and goes one way; serve a store instead"),
     guarantee="at-most-once",
     survives_process_death="no",
     survives_host_loss="no",

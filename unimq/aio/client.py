@@ -10,6 +10,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, cast, overload
 
+from unimq.aio.calls import AsyncCaller
 from unimq.aio.message import AsyncMessage
 from unimq.aio.queue import AsyncQueue
 from unimq.aio.threads import in_background, in_thread
@@ -46,6 +47,7 @@ class AsyncClient:
     ) -> None:
         self.sync = Client(url, require=require, credentials=credentials, hooks=hooks)
         """The client whose sessions are used; for unimq's own use."""
+        self.sync.calls = AsyncCaller(self)
         self.url = self.sync.url
         self.faces: weakref.WeakSet[AsyncQueue[Any]] = weakref.WeakSet()
         self._pid = os.getpid()
@@ -152,6 +154,7 @@ class AsyncClient:
         return await asyncio.wrap_future(self.submit(call, *args, **kwargs))
 
     def _stop(self) -> None:
+        self.sync.calls.close()
         for face in list(self.faces):
             face.stop()
         _close(self.sync, self._executor if self._pid == os.getpid() else None)

@@ -42,7 +42,7 @@ class AsyncMessage(Letter[T]):
 
     async def reply(self, body: Any, *, headers: Mapping[str, str] | None = None) -> Receipt:
         name, correlation_id = self._reply_address()
-        queue = self._face.client.queue(name, codec=self._channel.settings.codec)
+        queue = cast("AsyncQueue[Any]", self._channel.client.calls.queue(name, self._channel.settings.codec))
         return await queue.put(body, headers=headers, correlation_id=correlation_id)
 
     async def __aenter__(self) -> "AsyncMessage[T]":

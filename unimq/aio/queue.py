@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Self, TypeVar, cast, overload
 
 from unimq import admin
+from unimq.aio.calls import call_each, call_one
 from unimq.aio.message import AsyncMessage
 from unimq.aio.threads import Batcher, Pump, in_thread
 from unimq.aio.twins import twin_of
@@ -165,6 +166,20 @@ class AsyncQueue(Generic[T]):
         sender = self._channel.sender
         messages = sender.build_many(bodies, headers, priority, delay, at, ttl)
         return await self.run(sender.send_many, messages, key, self._channel.deadline(timeout_seconds(timeout)))
+
+    async def call(
+        self, body: T, *, timeout: float | timedelta | None = None, headers: Mapping[str, str] | None = None
+    ) -> AsyncMessage[Any]:
+        return await call_one(self, body, timeout, headers)
+
+    async def call_many(
+        self,
+        bodies: Iterable[T],
+        *,
+        timeout: float | timedelta | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> list[AsyncMessage[Any]]:
+        return await call_each(self, bodies, timeout, headers)
 
     def encode(  # noqa: PLR0913
         self,

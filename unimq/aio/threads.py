@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
 
@@ -24,11 +24,12 @@ from unimq.source import Cancellation
 if TYPE_CHECKING:
     from unimq.channel import Channel
 
-__all__ = ["Batcher", "Pump", "in_background", "in_thread"]
+__all__ = ["Batcher", "Pump", "in_background", "in_loops", "in_thread"]
 
 T = TypeVar("T")
 P = ParamSpec("P")
 R = TypeVar("R")
+F = TypeVar("F", bound="asyncio.Future[Any]")
 
 _LARGEST_BATCH: Final = 1000
 _LOOKS_AFTER: Final = 1.0
@@ -90,12 +91,17 @@ class Batcher(Generic[T, R]):
             outcomes: Sequence[R | BaseException] = self._work([item for item, _ in batch])
         except BaseException as error:  # noqa: BLE001 - belongs to the tasks that wait, whatever it is
             outcomes = [error] * len(batch)
-        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[R], R | BaseException]]] = {}
-        for (_, future), outcome in zip(batch, outcomes, strict=True):
-            by_loop.setdefault(future.get_loop(), []).append((future, outcome))
-        for loop, results in by_loop.items():
-            with contextlib.suppress(RuntimeError):  # a loop that was closed waits for nothing
-                loop.call_soon_threadsafe(_resolve, results)
+        in_loops(_resolve, [(future, outcome) for (_, future), outcome in zip(batch, outcomes, strict=True)])
+
+
+def in_loops(resolve: Callable[[list[tuple[F, R]]], object], results: Iterable[tuple[F, R]]) -> None:
+    """Let each event loop `resolve` what concerns the futures of its own, in one hop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[F, R]]] = {}
+    for future, result in results:
+        by_loop.setdefault(future.get_loop(), []).append((future, result))
+    for loop, some in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # a loop that was closed waits for nothing
+            loop.call_soon_threadsafe(resolve, some)
 
 
 def _resolve(results: "list[tuple[asyncio.Future[R], R | BaseException]]") -> None:

@@ -11,7 +11,7 @@ from unimq.capabilities import CAPABILITY_NAMES, REQUIREMENTS
 from unimq.errors import InvalidArgument, InvalidURL, Unsupported
 from unimq.hooks import ConnectionEvent, Hooks
 from unimq.testing.cases import Cases
-from unimq.testing.lab import Lab
+from unimq.testing.lab import PATIENCE, Lab
 
 __all__ = ["Refusals"]
 
@@ -42,6 +42,14 @@ async def _counted(lab: Lab, _queue: Any, _message: Any) -> object:
     return lab.queue(max_deliveries=3)
 
 
+async def _called(lab: Lab, queue: AsyncQueue[Any], _message: Any) -> object:
+    calling = lab.start(queue.call("x", timeout=PATIENCE))
+    if lab.capabilities.call:
+        async with await lab.receive(lab.queue()) as request:
+            await request.reply("y")
+    return await calling.result()
+
+
 PROBES: Final[dict[str, Probe]] = {
     "priority": Probe(lambda _, queue, __: queue.put("x", priority=9)),
     "delay": Probe(lambda _, queue, __: queue.put("x", delay=0.1)),
@@ -60,6 +68,7 @@ PROBES: Final[dict[str, Probe]] = {
     "purge": Probe(lambda _, queue, __: queue.purge()),
     "delete": Probe(lambda _, queue, __: queue.delete()),
     "queues": Probe(_listed),
+    "call": Probe(_called),
 }
 NOT_CALLED: Final = {
     "batch": "put_many and get_many work everywhere; the capability says how fast",

@@ -1,13 +1,22 @@
-"""Group 14: what a reply needs, `reply_to` and `message.reply`."""
+"""Group 14: what a reply needs, `reply_to` and `message.reply`; and who waits for one, `call`."""
+
+from typing import Any, Final
 
 import pytest
 
-from unimq.errors import InvalidArgument
+from unimq.errors import BatchError, InvalidArgument, RemoteError, Timeout
+from unimq.message import Message
 from unimq.testing.cases import Cases
 from unimq.testing.gates import needs
-from unimq.testing.lab import Lab
+from unimq.testing.lab import PATIENCE, Lab
+from unimq.testing.workers import at_work
+from unimq.worker import Reject, RetryPolicy
 
 __all__ = ["Replies"]
+
+_IMPATIENCE: Final = 1.5
+"""Seconds after which a caller goes away: enough to receive its request, on a slow machine too."""
+_CALLERS: Final = 50
 
 
 class Replies(Cases):
@@ -47,3 +56,112 @@ class Replies(Cases):
             await message.reply("answer")
         await message.ack()
         await lab.nothing(queue)
+
+    @needs("call")
+    async def test_a_call_brings_the_reply(self, lab: Lab) -> None:
+        """What the handler returned, settled already; the request had the caller's headers, and is gone."""
+        queue = lab.queue()
+
+        def work(message: Message[Any]) -> object:
+            return [message.body, message.headers["h"]]
+
+        with at_work(lab, work):
+            for body in ("one", "two"):
+                reply = await queue.call(body, timeout=PATIENCE, headers={"h": "1"})
+                assert reply.body == [body, "1"]
+                assert reply.settled
+        await lab.nothing(queue)
+
+    @needs("call")
+    async def test_a_call_that_nobody_answers(self, lab: Lab) -> None:
+        """It times out, nobody works on it later where messages can expire, and the next call is answered."""
+        queue = lab.queue()
+        with pytest.raises(Timeout, match="no reply in time") as caught:
+            await queue.call("lost", timeout=0.1)
+        assert caught.value.in_doubt
+        worked: list[Any] = []
+
+        def work(message: Message[Any]) -> str:
+            worked.append(message.body)
+            return "done"
+
+        with at_work(lab, work):
+            assert (await queue.call("found", timeout=PATIENCE)).body == "done"
+        assert worked == (["found"] if lab.capabilities.ttl else ["lost", "found"])
+
+    @needs("call", "dead_letters")
+    async def test_a_rejected_call_is_told(self, lab: Lab) -> None:
+        """With the reason, and at once; the message is a dead letter."""
+        queue = lab.queue()
+
+        def refuse(message: Message[Any]) -> None:
+            raise Reject(message.body)
+
+        with at_work(lab, refuse), pytest.raises(RemoteError, match="failed: no tea"):
+            await queue.call("no tea", timeout=PATIENCE)
+        async with await lab.receive(queue.dead) as dead:
+            assert dead.body == "no tea"
+
+    @needs("call", "nack", "delivery_count", "dead_letters")
+    async def test_a_failed_call_is_told_after_the_last_attempt(self, lab: Lab) -> None:
+        """Not before: another attempt may go well."""
+        queue = lab.queue()
+        tried: list[Any] = []
+
+        def fail(message: Message[Any]) -> str:
+            tried.append(message.body)
+            if message.body == "hard" or len(tried) < 2:
+                raise LookupError(message.body)
+            return "done"
+
+        with at_work(lab, fail, retry=RetryPolicy(attempts=2, pause=0)):
+            assert (await queue.call("easy", timeout=PATIENCE)).body == "done"
+            with pytest.raises(RemoteError, match="LookupError: hard"):
+                await queue.call("hard", timeout=PATIENCE)
+        assert tried == ["easy", "easy", "hard", "hard"]
+
+    @needs("call", "dead_letters")
+    async def test_calls_of_many_are_answered_in_order(self, lab: Lab) -> None:
+        """One that fails keeps none of the others from its reply."""
+        queue = lab.queue()
+
+        def double(message: Message[Any]) -> object:
+            if message.body == 3:
+                raise Reject
+            return 2 * message.body
+
+        with at_work(lab, double, concurrency=2):
+            replies = await queue.call_many([1, 2], timeout=PATIENCE)
+            assert [reply.body for reply in replies] == [2, 4]
+            with pytest.raises(BatchError, match="1 of 2 have no reply") as caught:
+                await queue.call_many([3, 4], timeout=PATIENCE)
+        refused, reply = caught.value.outcomes
+        assert isinstance(refused, RemoteError)
+        assert getattr(reply, "body", None) == 8
+
+    @needs("call")
+    async def test_many_callers_at_once(self, lab: Lab) -> None:
+        """Each has its own reply, although all wait on one reply queue."""
+        queue = lab.queue()
+        with at_work(lab, lambda message: 2 * message.body, concurrency=4):
+            calls = [lab.start(queue.call(number, timeout=2 * PATIENCE)) for number in range(_CALLERS)]
+            replies = [(await call.result(3 * PATIENCE)).body for call in calls]
+        assert replies == [2 * number for number in range(_CALLERS)]
+
+    @needs("call")
+    async def test_a_late_reply_is_dropped(self, lab: Lab) -> None:
+        """It is no answer to the next call, and is not left on the reply queue."""
+        queue, worker = lab.queue(), lab.queue()
+        await queue.ping()
+        calling = lab.start(queue.call("slow", timeout=_IMPATIENCE))
+        message = await lab.receive(worker)
+        with pytest.raises(Timeout):
+            await calling.result()
+        await message.reply("late")
+        await message.ack()
+        calling = lab.start(queue.call("next", timeout=PATIENCE))
+        async with await lab.receive(worker) as message:
+            await message.reply("right")
+        assert (await calling.result()).body == "right"
+        assert message.reply_to is not None
+        await lab.nothing(lab.queue(message.reply_to))

@@ -14,7 +14,7 @@ from unimq.testing.gates import needs, only
 from unimq.testing.lab import PATIENCE, QUIET, Lab
 from unimq.worker import AsyncWorker, RetryPolicy, Worker
 
-__all__ = ["Workers"]
+__all__ = ["Workers", "at_work"]
 
 
 class Workers(Cases):
@@ -25,7 +25,7 @@ class Workers(Cases):
         """Each message once, whichever of its threads has it; then nothing is left."""
         queue = lab.queue()
         found: list[Any] = []
-        with _at_work(lab, lambda message: found.append(message.body), concurrency=3) as worker:
+        with at_work(lab, lambda message: found.append(message.body), concurrency=3) as worker:
             await queue.put_many(list(range(20)))
             _until(lambda: worker.health().done == 20)
         assert sorted(found) == list(range(20))
@@ -60,7 +60,7 @@ class Workers(Cases):
         def fail(message: Message[Any]) -> None:
             raise LookupError(message.body)
 
-        with _at_work(lab, fail, retry=RetryPolicy(attempts=2, pause=0)) as worker:
+        with at_work(lab, fail, retry=RetryPolicy(attempts=2, pause=0)) as worker:
             await queue.put("x")
             _until(lambda: worker.health().rejected == 1)
             assert worker.health().retried == 1
@@ -93,7 +93,7 @@ class Workers(Cases):
 
 
 @contextmanager
-def _at_work(lab: Lab, handler: Callable[[Message[Any]], object], **how: Any) -> Generator[Worker]:
+def at_work(lab: Lab, handler: Callable[[Message[Any]], object], **how: Any) -> Generator[Worker]:
     """A worker on the case's queue, which has ended afterwards."""
     worker, thread = _started(lab, handler, **how)
     try:

@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from unimq.calls import reply_error
 from unimq.errors import InvalidMessage, LeaseLost, UnimqError
 from unimq.message import Letter, Message
 from unimq.worker.policy import Reject, RetryPolicy
@@ -21,6 +22,8 @@ __all__ = [
     "Settlement",
     "log",
     "settlement",
+    "tell",
+    "unsendable",
     "unsettled",
 ]
 
@@ -39,14 +42,18 @@ log: Final = logging.getLogger("unimq.worker")
 
 
 class Settlement:
-    """How a message is to be settled: by the method `name` of it, with `arguments`; `None`: it is settled already."""
+    """How a message is to be settled: by the method `name` of it, with `arguments`; `None`: it is settled already.
 
-    __slots__ = ("arguments", "fate", "name")
+    `why` it was given up is told, after that, to whoever wants a reply; `None`: there is nothing to tell.
+    """
 
-    def __init__(self, fate: Fate, name: str | None, *arguments: Any) -> None:
+    __slots__ = ("arguments", "fate", "name", "why")
+
+    def __init__(self, fate: Fate, name: str | None, *arguments: Any, why: str | None = None) -> None:
         self.fate: Fate = fate
         self.name = name
         self.arguments = arguments
+        self.why = why
 
 
 _DONE: Final = Settlement("done", "ack")
@@ -63,7 +70,7 @@ def settlement(message: Letter[Any], error: Exception | None, policy: RetryPolic
     count = message.delivery_count
     if isinstance(error, InvalidMessage) or policy.is_last(error, count):
         log.error("%r is given up", message, exc_info=error)
-        return Settlement("rejected", "reject", _reason(error))
+        return Settlement("rejected", "reject", _reason(error), why=_words(error))
     pause = policy.after(error, count) if can_wait else 0.0
     log.warning("%r failed and is tried again in %.1f s", message, pause, exc_info=error)
     return Settlement("retried", "nack", pause)
@@ -78,10 +85,31 @@ def unsettled(message: Letter[Any], error: UnimqError) -> Fate:
     return "lost"
 
 
+def unsendable(message: Letter[Any], error: UnimqError) -> str:
+    """Why a reply cannot be sent: the handler is not called again, as it would return the same."""
+    log.error("%r was worked on, and its reply cannot be sent", message, exc_info=error)
+    return f"the reply cannot be sent: {error}"
+
+
+def tell(message: Letter[Any], why: str) -> None:
+    """Tell who wants a reply why there is none. Where that fails they find out when their time is over."""
+    if message.reply_to is None:
+        return
+    try:
+        reply_error(message, why)
+    except UnimqError as error:
+        log.warning("nobody could be told that %r was given up: %s", message, error)
+
+
+def _words(error: Exception) -> str:
+    """The error in its own words, which is all of it that leaves this process."""
+    return str(error) if isinstance(error, (Reject, InvalidMessage)) else f"{type(error).__name__}: {error}"
+
+
 def _reason(error: Exception) -> str:
     """What a dead letter says: the error, and the last place that it came through."""
+    said = _words(error)
     if isinstance(error, (Reject, InvalidMessage)):
-        return str(error)
-    said = f"{type(error).__name__}: {error}"
+        return said
     places = traceback.extract_tb(error.__traceback__)
     return f"{said} (at {places[-1].filename}:{places[-1].lineno}, in {places[-1].name})" if places else said

@@ -10,10 +10,10 @@ from functools import partial
 from typing import Any, Final
 
 from unimq.aio import AsyncClient, AsyncMessage
-from unimq.errors import Closed, UnimqError
+from unimq.errors import Closed, InvalidArgument, TooLarge, UnimqError
 from unimq.options import seconds
 from unimq.url import URL
-from unimq.worker.handling import AsyncHandler, AsyncMiddleware, Fate, log, settlement, unsettled
+from unimq.worker.handling import AsyncHandler, AsyncMiddleware, Fate, log, settlement, tell, unsendable, unsettled
 from unimq.worker.ledger import Health, Ledger
 from unimq.worker.policy import RetryPolicy
 from unimq.worker.settings import DEFAULT_POLICY, LOOKS_IN_A_LEASE, handled_queues
@@ -150,13 +150,19 @@ class AsyncWorker:
     async def _settle(self, message: AsyncMessage[Any], result: object, error: Exception | None) -> Fate:
         can_wait = bool(self._client.capabilities.nack_delay)
         settled = settlement(message, error, self._policy, can_wait=can_wait)
+        why = settled.why
         try:
             if result is not None and message.reply_to is not None:
-                await message.reply(result)
+                try:
+                    await message.reply(result)
+                except (InvalidArgument, TooLarge) as mistake:
+                    why = unsendable(message, mistake)
             if settled.name is not None:
                 await getattr(message, settled.name)(*settled.arguments)
         except UnimqError as failed:
             return unsettled(message, failed)
+        if why is not None:
+            await self._client.run(tell, message, why)
         return settled.fate
 
     async def _keep(self) -> None:

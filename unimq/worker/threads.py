@@ -14,12 +14,12 @@ from types import FrameType
 from typing import Any, Final
 
 from unimq.client import Client
-from unimq.errors import Closed, Empty, UnimqError
+from unimq.errors import Closed, Empty, InvalidArgument, TooLarge, UnimqError
 from unimq.message import Message
 from unimq.options import seconds
 from unimq.queue import Queue
 from unimq.url import URL
-from unimq.worker.handling import Fate, Handler, Middleware, log, settlement, unsettled
+from unimq.worker.handling import Fate, Handler, Middleware, log, settlement, tell, unsendable, unsettled
 from unimq.worker.ledger import Health, Ledger
 from unimq.worker.policy import RetryPolicy
 from unimq.worker.settings import DEFAULT_POLICY, LOOKS_IN_A_LEASE, handled_queues
@@ -173,13 +173,19 @@ class Worker:
     def _settle(self, message: Message[Any], result: object, error: Exception | None) -> Fate:
         can_wait = bool(self._client.capabilities.nack_delay)
         settled = settlement(message, error, self._policy, can_wait=can_wait)
+        why = settled.why
         try:
             if result is not None and message.reply_to is not None:
-                message.reply(result)
+                try:
+                    message.reply(result)
+                except (InvalidArgument, TooLarge) as mistake:
+                    why = unsendable(message, mistake)
             if settled.name is not None:
                 getattr(message, settled.name)(*settled.arguments)
         except UnimqError as failed:
             return unsettled(message, failed)
+        if why is not None:
+            tell(message, why)
         return settled.fate
 
     def _keep(self, ended: threading.Event) -> None:

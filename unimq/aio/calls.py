@@ -1,0 +1,78 @@
+"""Calls for asyncio: any number of tasks wait for replies that one thread receives."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from unimq.aio.message import AsyncMessage
+from unimq.aio.threads import in_loops
+from unimq.calls import Caller, in_order, sent_many
+from unimq.errors import UnimqError
+from unimq.message import Letter
+from unimq.sender import bodies_of
+
+if TYPE_CHECKING:
+    from unimq.aio.queue import AsyncQueue
+
+__all__ = ["AsyncCaller", "call_each", "call_one"]
+
+T = TypeVar("T")
+
+
+class AsyncCaller(Caller):
+    """The calls of one client, whose callers are tasks."""
+
+    def slot(self) -> "asyncio.Future[Letter[Any] | BaseException]":
+        """Where one task waits: an error is a result too, so that one nobody comes for is not complained about."""
+        return asyncio.get_running_loop().create_future()
+
+    def fill(self, found: Sequence[tuple[Any, Letter[Any] | BaseException]]) -> None:
+        """Let those who wait have what was found for each, in one hop for each event loop."""
+        in_loops(_fill, found)
+
+
+async def call_one(
+    queue: "AsyncQueue[T]", body: T, timeout: float | timedelta | None, headers: Mapping[str, str] | None
+) -> AsyncMessage[Any]:
+    """What `Queue.call` does; the put is coalesced with those of other tasks."""
+    channel = queue._channel
+    caller = channel.client.calls
+    with caller.asking(channel, [body], headers, timeout) as asked:
+        limit = asyncio.timeout(asked.deadline - time.monotonic())
+        try:
+            async with limit:
+                await queue._puts.run(asked.messages[0])
+                outcome = await asked.slots[0]
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise caller.too_late(channel) from error
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return cast("AsyncMessage[Any]", outcome)
+
+
+async def call_each(
+    queue: "AsyncQueue[T]", bodies: Iterable[T], timeout: float | timedelta | None, headers: Mapping[str, str] | None
+) -> list[AsyncMessage[Any]]:
+    """What `Queue.call_many` does."""
+    channel = queue._channel
+    caller = channel.client.calls
+    with caller.asking(channel, bodies_of(bodies), headers, timeout) as asked:
+        sent = await queue.run(sent_many, channel, asked)
+        waited = [slot for one, slot in zip(sent, asked.slots, strict=True) if not isinstance(one, UnimqError)]
+        if waited:
+            await asyncio.wait(waited, timeout=max(0.0, asked.deadline - time.monotonic()))
+        outcomes = [
+            one if isinstance(one, UnimqError) else slot.result() if slot.done() else caller.too_late(channel)
+            for one, slot in zip(sent, asked.slots, strict=True)
+        ]
+    return cast("list[AsyncMessage[Any]]", in_order(outcomes))
+
+
+def _fill(found: "list[tuple[asyncio.Future[Any], Letter[Any] | BaseException]]") -> None:
+    for future, outcome in found:
+        if not future.done():
+            future.set_result(outcome)
