@@ -71,9 +71,10 @@ def delivery_of(number: int, body: bytes, told: bytes, now: float) -> Delivery:
     found = _TOLD.search(told)
     if found is None:
         raise ValueError(told)
-    priority, lease, count = int(found[2]), int(found[3]), int(found[4])
+    tube, *numbers = found.groups()
+    priority, lease, count = map(int, numbers)
     return Delivery(
-        found[1].decode(),
+        tube.decode(),
         body,
         (number, priority, lease),
         id=str(number),

@@ -86,7 +86,8 @@ class BeanstalkdSession(BaseSession):
             now = time.monotonic()
             self._held = {n: one for n, one in self._held.items() if one.lease_until is None or one.lease_until > now}
             self._forget_at = 1000 + 2 * len(self._held)
-        self._held.update((one.token[0], one) for one in found)
+        for one in found:
+            self._held[one.token[0]] = one
 
     # Settling
 
@@ -140,14 +141,14 @@ class BeanstalkdSession(BaseSession):
 
         An ended lease is refused here: the server would delete the message, on its way to somebody else or not.
         """
-        wire = self._ready(deadline)
+        wire, until = self._ready(deadline), deadline + GRACE
         outcomes: list[UnimqError | None] = [None if self._holds(one) else self._lease_lost() for one in deliveries]
         ours = [position for position, outcome in enumerate(outcomes) if outcome is None]
         for start in range(0, len(ours), WINDOW):
             window = ours[start : start + WINDOW]
-            wire.write(b"".join(command(deliveries[position].token) for position in window), deadline)
+            wire.write(b"".join([command(deliveries[position].token) for position in window]), deadline)
             for position in window:
-                reply = wire.reply(expected, deadline + GRACE)
+                reply = wire.reply(expected, until)
                 if not keep:
                     self._held.pop(deliveries[position].token[0], None)
                 if isinstance(reply, UnimqError):
@@ -175,7 +176,7 @@ class BeanstalkdSession(BaseSession):
         if isinstance(words, UnimqError):
             wire.used()
             return []
-        number, body = wire.numbers(words)[0], wire.body(words, deadline + GRACE)
+        number, body = wire.job(words, deadline + GRACE)
         told = wire.table(b"stats-job %d" % number, deadline + GRACE)
         wire.used()
         if told is None:
@@ -220,8 +221,8 @@ class BeanstalkdSession(BaseSession):
             words = wire.ask(b"peek-" + state.encode(), b"FOUND", deadline + GRACE)
             if isinstance(words, UnimqError):
                 return removed
-            wire.body(words, deadline + GRACE)
-            wire.ask(b"delete %d" % wire.numbers(words)[0], b"DELETED", deadline + GRACE)
+            number, _ = wire.job(words, deadline + GRACE)
+            wire.ask(b"delete %d" % number, b"DELETED", deadline + GRACE)
             wire.used()
         return count
 

@@ -80,7 +80,7 @@ class Taking:
         for _ in range(count):
             words = wire.reply(b"RESERVED", until)
             if not isinstance(words, UnimqError):
-                jobs.append((wire.numbers(words)[0], wire.body(words, until)))
+                jobs.append(wire.job(words, until))
         self._told = self._stats(self._next, until) if count == 1 else None
         return jobs
 

@@ -31,7 +31,8 @@ class Waiting:
 
     def begin(self) -> None:
         """A wait begins, and may be ended from now on."""
-        self._ended.clear()
+        if self._ended.is_set():
+            self._ended.clear()
 
     def blocks(self, wire: Wire) -> bool:
         """From here on the server waits for us; false when the wait is over already."""

@@ -158,21 +158,29 @@ class Wire:
             raise self._nonsense(_BLANK)
         return words
 
+    def job(self, words: list[bytes], deadline: float) -> tuple[int, bytes]:
+        """The number of a job and its body, of which `words` give the number and the size."""
+        number, size = self._numbers(words, 2)
+        return number, self._bytes(size, deadline)
+
     def body(self, words: list[bytes], deadline: float) -> bytes:
-        """The bytes whose number is the last of `words`."""
-        size = self.numbers(words)[-1]
-        while len(self._data) - self._at < size + 2:
-            self._read(deadline)
+        """The bytes whose size is the one word."""
+        return self._bytes(self._numbers(words, 1)[0], deadline)
+
+    def _bytes(self, size: int, deadline: float) -> bytes:
         end = self._at + size
+        while len(self._data) < end + 2:
+            self._read(deadline)
+            end = self._at + size
         if self._data[end : end + 2] != b"\r\n":
             raise self._nonsense(self._data[end : end + 20])
         body = self._data[self._at : end]
         self._at = end + 2
         return body
 
-    def numbers(self, words: list[bytes]) -> list[int]:
+    def _numbers(self, words: list[bytes], count: int) -> list[int]:
         """The words as what they must be."""
-        if not b"".join(words).isdigit():
+        if len(words) != count or not b"".join(words).isdigit():
             raise self._nonsense(b" ".join(words))
         return [int(word) for word in words]
 

@@ -39,7 +39,7 @@ def test_any_bytes_are_a_reply_or_a_protocol_error(said: bytes, split: int) -> N
         try:
             words = wire.reply(b"RESERVED", soon())
             if not isinstance(words, UnimqError):
-                wire.body(words, soon())
+                wire.job(words, soon())
         except (ProtocolError, ConnectionLost):
             assert wire.broken
 
@@ -55,8 +55,7 @@ def test_bodies_come_whole_at_any_split(bodies: list[bytes], data: st.DataObject
         for number, body in enumerate(bodies):
             words = wire.reply(b"RESERVED", soon())
             assert not isinstance(words, UnimqError)
-            assert wire.numbers(words)[0] == number
-            assert wire.body(words, soon()) == body
+            assert wire.job(words, soon()) == (number, body)
 
 
 @pytest.mark.parametrize(
