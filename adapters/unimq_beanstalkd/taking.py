@@ -63,6 +63,8 @@ class Taking:
             finally:
                 if seconds:
                     waiting.unblocks()
+            if waiting.broke_off:
+                return []  # what came in the same moment goes back with the connection
             if jobs or waiting.ended or deadline <= time.monotonic():
                 return jobs
             waiting.rest(deadline)  # also where the server waited: it answers at once while a lease ends soon

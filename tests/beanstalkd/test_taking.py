@@ -91,3 +91,19 @@ def test_nonsense_about_a_job_is_a_protocol_error() -> None:
         server.sendall(reserved(7) + GONE + b"OK 4\r\nhuh?\r\n")
         with pytest.raises(ProtocolError, match="stats-job"):
             taking.receive(("default",), 1, time.monotonic())
+
+
+def test_a_job_that_comes_with_the_interruption_is_not_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connection is broken off already, and the server gives it to somebody else."""
+    write = Wire.write
+
+    with talk() as (taking, server):
+
+        def interrupted(wire: Wire, data: bytes, deadline: float) -> None:
+            write(wire, data, deadline)
+            taking.waiting.end()
+
+        monkeypatch.setattr(Wire, "write", interrupted)
+        server.sendall(reserved(1) + told(1))
+        assert taking.receive(("default",), 1, time.monotonic() + 5) == []
+        assert taking.waiting.broke_off
