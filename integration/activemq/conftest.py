@@ -1,19 +1,18 @@
-"""How the brokers of these tests are started."""
+"""The brokers of these tests."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from harness import IMAGES, Recipe, ask
-
-_LOGIN = b"CONNECT\naccept-version:1.2\nhost:localhost\nlogin:unimq\npasscode:secret\n\n\0"
+from activemq.recipes import BROKER
+from harness import IMAGES, Recipe
 
 
 @pytest.fixture(scope="session")
 def broker() -> Recipe:
-    """A broker with a scheduler, the statistics plugin and a login. It is ready when it lets somebody in."""
-    return Recipe("activemq", 61613, "activemq://unimq:secret@{address}", ask(_LOGIN, b"CONNECTED"), patience=120)
+    """A broker with a scheduler, the statistics plugin and a login."""
+    return BROKER
 
 
 @pytest.fixture(scope="session")

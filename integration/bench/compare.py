@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -33,8 +34,11 @@ STEPS: Final = {
     "get_ack": "get and ack",
     "put_batches": "put, batches of 100",
     "get_ack_batches": "get and ack, batches of 100",
+    "consume": "consume with prefetch=10, ack each",
 }
-"""The methods of a side, in the order of a round, and what the tables call them: what one puts, the next one gets."""
+"""The methods of a side, in the order of a round, and what the tables call them: what one puts, the next one gets.
+
+`consume` is unimq's alone; what it takes is put before, and not measured."""
 _LARGE: Final = 10_000
 """Bytes of a body from which a round has a quarter of the messages."""
 
@@ -66,6 +70,8 @@ class Goal:
     side: str
     least: float | None = None
     """unimq's speed in the other's; `None`: shown without a goal."""
+    theirs: str | None = None
+    """The step of the other side, where it is not the same."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +84,8 @@ class Comparison:
     sides: Mapping[str, Callable[[unimq.URL, str], Side]]
     """Makes each of the others, for a server and a queue's name."""
     goals: Sequence[Goal]
-    waits: str
-    """The side whose latency is shown beside unimq's."""
+    waits: str | None
+    """The side whose latency is shown beside unimq's: one whose `get_ack` waits. `None`: none does."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +108,12 @@ def one_round(sides: Mapping[str, Side], turn: int, n: int, body: bytes) -> Cost
     order = order[turn % len(order) :] + order[: turn % len(order)]
     for step in STEPS:
         for name, side in order:
-            method = getattr(side, step)
-            found[step, name] = cost(
-                lambda method=method, step=step: method(n, body) if "put" in step else method(n), n
-            )
+            if step == "consume":
+                if not isinstance(side, Ours):
+                    continue
+                side.put_batches(n, body)
+            given = (n, body) if step.startswith("put") else (n,)
+            found[step, name] = cost(partial(getattr(side, step), *given), n)
     return found
 
 
@@ -150,7 +158,8 @@ def rows(comparison: Comparison, size: int, rounds: Sequence[Costs]) -> tuple[li
     lines: list[str] = []
     bars: list[Bar] = []
     for goal in comparison.goals:
-        ours, theirs = ([one[goal.step, side] for one in rounds] for side in (UNIMQ, goal.side))
+        ours = [one[goal.step, UNIMQ] for one in rounds]
+        theirs = [one[goal.theirs or goal.step, goal.side] for one in rounds]
         ratio = statistics.median(b.time / a.time for a, b in zip(ours, theirs, strict=True))
         figures = [statistics.median(one.time for one in side) for side in (ours, theirs)]
         figures += [statistics.median(one.processor for one in side) for side in (ours, theirs)]
@@ -213,7 +222,7 @@ def main(comparison: Comparison) -> None:
         for size in asked.sizes:
             name = _name()
             with opened(comparison, url, name) as givers, opened(comparison, url, name) as takers:
-                chosen = {side: (givers[side], takers[side]) for side in (UNIMQ, comparison.waits)}
+                chosen = {side: (givers[side], takers[side]) for side in (UNIMQ, comparison.waits) if side}
                 print("\n".join(latencies(chosen, size)), flush=True)
     if asked.plot is not None:
         asked.plot.write_text(chart(f"{comparison.name}: unimq's speed in the other's", bars))

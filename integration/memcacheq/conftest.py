@@ -1,23 +1,11 @@
-"""How the servers of these tests are started."""
-
-import os
+"""The servers of these tests."""
 
 import pytest
-from harness import Recipe, ask
+from harness import Recipe
+from memcacheq.recipes import SERVER
 
 
 @pytest.fixture(scope="session")
 def memcacheq() -> Recipe:
-    """One thread, as the page recommends: its known hangs need a second one. Queues are deleted after each case.
-
-    Each process of a run has its own: the model makes a hundred queues at a time, and where the server's list is cut
-    at 2 KiB no size is known. Without `-N` each put and each get would wait for a disk, which no case could notice.
-    """
-    return Recipe(
-        "memcacheq",
-        22201,
-        "memcacheq://{address}/?emulate=delete",
-        ask(b"version\r\n", b"VERSION"),
-        variant=os.environ.get("PYTEST_XDIST_WORKER", "alone"),
-        command=("-p", "{port}", "-t", "1", "-N", "-R"),
-    )
+    """A server for each process of a run."""
+    return SERVER
