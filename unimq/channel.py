@@ -1,5 +1,6 @@
 """What the sender, receiver and settler of one queue share; no behaviour of its own but the name rules."""
 
+import math
 import re
 import time
 from dataclasses import replace
@@ -28,6 +29,9 @@ __all__ = ["DEAD_SUFFIX", "Channel", "check_name", "label", "refuse_pickling"]
 T = TypeVar("T")
 
 DEAD_SUFFIX: Final = ".dead"
+_INTERRUPT_MOST: Final = 1.0
+_CLOSE_MOST: Final = 0.5
+"""Seconds that ending what waits, and giving back what nobody came for, may take."""
 _NEEDS: Final = {"lease": "lease", "max_deliveries": "delivery_count", "dead": "dead_letters", "max_size": "max_size"}
 """Which capability an option needs."""
 
@@ -66,6 +70,9 @@ class Channel(Generic[T]):
         self.where = client.where
         """The backend's masked URL, for error texts."""
         self.closed = False
+        self.interruptions = 0
+        """How often the gets that waited were told to end."""
+        self._closing_until = math.inf
         self.transforms = transforms(client.capabilities, settings.envelope)
         self.keeps_lease = client.capabilities.lease.level == "layered"
         """Whether unimq itself ends leases, because the backend's own ends with the connection only."""
@@ -102,7 +109,7 @@ class Channel(Generic[T]):
 
     def deadline(self, timeout: float | None = None) -> float:
         """The `time.monotonic()` value until which an operation may last; `None` is `?timeout=`."""
-        return time.monotonic() + (self.settings.timeout if timeout is None else timeout)
+        return min(time.monotonic() + (self.settings.timeout if timeout is None else timeout), self._closing_until)
 
     def decode(self, raw: Delivery) -> tuple[Delivery, InvalidMessage | None]:
         """What was sent, or `raw` itself with the reason why it cannot be read."""
@@ -125,11 +132,24 @@ class Channel(Generic[T]):
         """What the use of a closed queue raises."""
         return Closed(f"queue {self.name!r} of {self.where} was closed: make a new one")
 
-    def close(self) -> None:
-        """Give back what nobody came for, and refuse further use. Idempotent."""
+    def interrupt(self, until: float | None = None) -> None:
+        """End the gets that wait; what is not told by `until`, a monotonic time, a second from now, ends by itself."""
+        self.interruptions += 1
+        self.pool.end_receives(time.monotonic() + _INTERRUPT_MOST if until is None else until)
+
+    def close(self, until: float | None = None) -> None:
+        """End the gets that wait, give back what nobody came for, and refuse further use. Idempotent.
+
+        It lasts until then, a monotonic time, half a second from now.
+        """
         if not self.closed:
             self.closed = True
-            self.receiver.close()
+            self._closing_until = time.monotonic() + _CLOSE_MOST if until is None else until
+            try:
+                self.interrupt(self._closing_until)
+                self.receiver.close()
+            finally:
+                self._closing_until = math.inf
 
 
 def label(self: Any) -> str:

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast, overload
 
 import msgspec
 
@@ -36,6 +36,12 @@ __all__ = ["Client", "Pong", "connect"]
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+_CLOSE_MOST: Final = 0.6
+"""Seconds for what is given back at the end."""
+_CLOSE_LEAST: Final = 0.2
+"""Seconds that calls have to end at least."""
 
 
 class Pong(msgspec.Struct, frozen=True):
@@ -200,12 +206,17 @@ class Client:
         return self.ask_hosts(timed, self._deadline())[0]
 
     def close(self) -> None:
-        """Close every connection and end every thread; unhandled messages are given back. Idempotent."""
+        """Close every connection and end every thread; unhandled messages are given back. Idempotent.
+
+        What waits ends, with `Closed`. It takes a second at most: what a server does not take back by then it has again
+        when its lease or the connection has ended.
+        """
+        until = time.monotonic() + _CLOSE_MOST
         self.calls.close()
         for channel in list(self._channels):
-            channel.close()
-        self.scheduler.close()
-        self.pool.close()
+            channel.close(until)
+        self.scheduler.close(until)
+        self.pool.close(max(until, time.monotonic() + _CLOSE_LEAST))
         if self._dead_client is not None:
             self._dead_client.close()
 

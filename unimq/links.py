@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from unimq.capabilities import Capabilities
 from unimq.driver import Delivery, Session
@@ -12,7 +12,7 @@ from unimq.errors import UnimqError
 if TYPE_CHECKING:
     from unimq.hosts import Host
 
-__all__ = ["Link", "Seat", "ends_session"]
+__all__ = ["Link", "Receiving", "Seat", "ends_session"]
 
 _STOP_MOST: Final = 1.0
 """Seconds that ending an iteration may take."""
@@ -43,6 +43,14 @@ class Seat(dict[int, object]):
             self.pop(0, None)
 
 
+class Receiving(Protocol):
+    """What waits for messages on a session."""
+
+    def is_over(self) -> bool:
+        """Whether nobody wants them any more: the session is to be interrupted."""
+        ...
+
+
 class Link:
     """One pooled session."""
 
@@ -59,6 +67,7 @@ class Link:
         "proven",
         "queues",
         "receiver",
+        "receiving",
         "session",
         "settling",
         "user",
@@ -91,6 +100,8 @@ class Link:
         self.user = Seat()
         self.receiver = Seat() if self.settling == "duplex" else self.user
         """Who receives: on a duplex session beside its user, elsewhere in its stead."""
+        self.receiving: Receiving | None = None
+        """What waits on it at the moment."""
 
     @property
     def may_wait(self) -> bool:

@@ -28,6 +28,7 @@ __all__ = [
     "short",
     "timeout_seconds",
     "values",
+    "with_count",
 ]
 
 LONGEST: Final = 100 * 365 * 86400.0
@@ -379,3 +380,10 @@ def short(value: object) -> str:
     except Exception:  # noqa: BLE001 - an int of 5000 digits, or somebody's own __repr__
         text = f"<{type(value).__name__}>"
     return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - half a line
+
+
+def with_count(url: "str | URL | None", max_deliveries: int | None) -> "str | URL | None":
+    """The URL with that option: some backends count deliveries only where they are told that it matters."""
+    if max_deliveries is None:
+        return url
+    return URL.parse(url).with_options(max_deliveries=str(count(max_deliveries, "max_deliveries", most=2**53)))

@@ -48,6 +48,8 @@ _SHORT_CALL: Final = 0.05
 """Seconds to wait for a session that is in use, before its user is left to say what is over."""
 _CLOSE_MOST: Final = 0.7
 """Seconds that all sessions together are waited for when they are closed."""
+_NAP: Final = 0.001
+"""Seconds to wait before looking whether what was interrupted has ended; doubled each time."""
 _inherited: "list[Link]" = []
 """Sessions of a parent process: kept so that nothing closes them in the child, not even the garbage collector."""
 
@@ -125,6 +127,8 @@ class Pool:
         that wait for a server are one connect at a time.
         """
         hosts = self.order()
+        if len(hosts) == 1 and not again:
+            return hosts
         works = [host for host in hosts if not host.failures]
         if works or not again:
             return works or hosts
@@ -336,18 +340,29 @@ class Pool:
                 self.discard(link, outcome)
                 return
 
-    def close(self) -> None:
-        """Close every session; receives that wait return or raise `Closed`. Idempotent."""
+    def end_receives(self, until: float) -> None:
+        """Interrupt what waits and is over, until it has ended: an interrupt that comes too early finds nothing."""
+        nap = _NAP
+        while links := [link for link in self.links if (one := link.receiving) is not None and one.is_over()]:
+            for link in links:
+                link.session.interrupt()
+            if time.monotonic() >= until:
+                return
+            time.sleep(nap)
+            nap *= 2
+
+    def close(self, until: float | None = None) -> None:
+        """Close every session; receives that wait return or raise `Closed`. Idempotent.
+
+        Calls that do not end before `until`, a monotonic time, 0.7 s from now, are closed under their users.
+        """
         self.closed = True
         self._ended.set()
         for host in self.hosts:
             host.close()
-        links = self.links
-        for link in links:
-            link.session.interrupt()
-        # What was interrupted gives its link back at once; a driver that does not is closed under it.
-        until = time.monotonic() + _CLOSE_MOST
-        for link in links:
+        until = time.monotonic() + _CLOSE_MOST if until is None else until
+        self.end_receives(until)
+        for link in self.links:
             with contextlib.suppress(UnimqError):
                 self.on(link, until, lambda _: None)
             self.discard(link)

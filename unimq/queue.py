@@ -13,7 +13,7 @@ from unimq.calls import Calling
 from unimq.capabilities import Capabilities
 from unimq.channel import Channel, label, refuse_pickling
 from unimq.message import Message, Receipt
-from unimq.options import count, timeout_seconds
+from unimq.options import count, timeout_seconds, with_count
 from unimq.outcomes import raise_failures
 from unimq.url import URL
 
@@ -263,6 +263,13 @@ class Queue(Calling[T]):
         """Messages for ever, as `consume()`."""
         return self.consume()
 
+    def interrupt(self) -> None:
+        """End the gets that wait on this queue object, those over several queues too; from any thread.
+
+        They raise `Empty` within a second, and an iteration ends, unless a message came first. Later gets wait as ever.
+        """
+        self._channel.interrupt()
+
     # Settling many
 
     def ack(self, messages: Iterable[Message[T]]) -> None:
@@ -343,9 +350,10 @@ class Queue(Calling[T]):
         return self._channel.client.ping()
 
     def close(self) -> None:
-        """Give back what was fetched and not handed over; close the client too where the queue made it. Idempotent.
+        """End the gets that wait, and give back what was fetched and not handed over. Idempotent.
 
-        Messages in hand stay unsettled: where a connection holds them they come back, elsewhere when the lease ends.
+        The client is closed too where the queue made it; a second at most. Messages in hand stay unsettled: where a
+        connection holds them they come back, elsewhere when the lease ends.
         """
         self._channel.close()
         if self._owns_client:
@@ -364,13 +372,6 @@ class Queue(Calling[T]):
 
     def _deadline(self, timeout: float | timedelta | None) -> float:
         return self._channel.deadline(timeout_seconds(timeout))
-
-
-def with_count(url: "str | URL | None", max_deliveries: int | None) -> "str | URL | None":
-    """The URL with that option: some backends count deliveries only where they are told that it matters."""
-    if max_deliveries is None:
-        return url
-    return URL.parse(url).with_options(max_deliveries=str(count(max_deliveries, "max_deliveries", most=2**53)))
 
 
 class DeadLetterQueue(Queue[T]):

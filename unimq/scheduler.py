@@ -48,15 +48,15 @@ class Scheduler:
             elif self._due[0][0] == when:
                 self._condition.notify()
 
-    def close(self) -> None:
-        """Drop what is scheduled and end the thread. Idempotent."""
+    def close(self, until: float) -> None:
+        """Drop what is scheduled and end the thread, waiting for it until then, a monotonic time. Idempotent."""
         with self._condition:
             self._closed = True
             self._due.clear()
             self._condition.notify()
             thread = self._thread
         if thread is not None and thread is not threading.current_thread() and self._pid == os.getpid():
-            thread.join(timeout=5.0)
+            thread.join(timeout=max(0.0, until - time.monotonic()))
 
     def _run(self) -> None:
         while (call := self._next()) is not None:

@@ -6,7 +6,7 @@ What is done with it is the receiver's business.
 import contextlib
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from unimq.driver import Delivery, Session
 from unimq.errors import ConnectError, ConnectionLost, Empty, Timeout, UnimqError
@@ -60,6 +60,7 @@ class Source:
         self._lease = first.settings.lease
         self._connect_timeout = first.settings.connect_timeout
         self._channels = {channel.name: channel for channel in channels}
+        self._only = first if len(self._channels) == 1 else None
         self._names = tuple(self._channels)
 
     def stop_ahead(self) -> None:
@@ -75,7 +76,7 @@ class Source:
         is tried for `?connect_timeout=` only.
         """
         cancellation = cancellation or _NEVER
-        asking = _Asking(limit, cancellation, ahead)
+        asking = _Asking(self, limit, cancellation, ahead=ahead)
         give_up, pause = 0.0, _RETRY_LEAST
         trouble: UnimqError | None = None
         while True:
@@ -92,14 +93,21 @@ class Source:
             now = time.monotonic()
             if trouble is not None:
                 give_up = give_up or now + self._connect_timeout
-                if now >= until or cancellation.cancelled or (not self._pool.met and now >= give_up):
+                if now >= until or asking.is_over() or (not self._pool.met and now >= give_up):
                     raise trouble
                 self._pool.pause(min(pause, max(until - now, 0.0)))
                 pause = min(pause * 2, _RETRY_MOST)
-            elif now >= until or cancellation.cancelled:
+            elif now >= until or asking.is_over():
                 where = self._channels[self._names[0]].where
                 msg = f"no message on {', '.join(self._names)} of {where} in time"
                 raise Empty(msg)
+
+    @property
+    def interruptions(self) -> int:
+        """How often its gets were told to end."""
+        if self._only is not None:
+            return self._only.interruptions
+        return sum([channel.interruptions for channel in self._channels.values()])
 
     def check_open(self) -> None:
         """Refuse the use of what was closed."""
@@ -159,25 +167,37 @@ class Source:
 
     def _receive(self, link: Link, asking: "_Asking", until: float) -> list[Letter[Any]]:
         session, cancellation = link.session, asking.cancellation
-        if cancellation is _NEVER:
+        if until:
+            link.receiving = asking
+            cancellation.session = session if cancellation is not _NEVER else None
+            # Whoever ends it says so before looking at what waits, and this is said before looking whether it is over.
+            until = 0.0 if asking.is_over() else until
+        try:
             deliveries = session.receive(self._names, asking.limit, self._lease, until, ahead=asking.ahead)
-        else:
-            cancellation.session = session
-            now = 0.0 if cancellation.cancelled else until
-            deliveries = session.receive(self._names, asking.limit, self._lease, now, ahead=asking.ahead)
-            cancellation.session = None
+        finally:
+            link.receiving = cancellation.session = None
         link.received(self._names, deliveries, ahead=asking.ahead)
         if deliveries and session.beat_every is not None:
             self._pool.beats.after(link, deliveries)
         return [_letter(self._channels[delivery.queue], link, delivery) for delivery in deliveries]
 
 
-class _Asking(NamedTuple):
+class _Asking:
     """What one fetch asks for, of whatever host."""
 
-    limit: int
-    cancellation: Cancellation
-    ahead: bool
+    __slots__ = ("_begun", "_source", "ahead", "cancellation", "limit")
+
+    def __init__(self, source: Source, limit: int, cancellation: Cancellation, *, ahead: bool) -> None:
+        self._source = source
+        self._begun = source.interruptions
+        self.limit = limit
+        self.cancellation = cancellation
+        self.ahead = ahead
+
+    def is_over(self) -> bool:
+        """Whether nobody waits for it any more."""
+        source = self._source
+        return self.cancellation.cancelled or self._begun != source.interruptions or source._pool.closed
 
 
 _NEVER: Final = Cancellation()

@@ -38,7 +38,7 @@ class Later:
         """Keep the call for then."""
         heapq.heappush(self.due, (when, next(self._numbers), call))
 
-    def close(self) -> None:
+    def close(self, until: float) -> None:
         """Forget what is due."""
         self.due.clear()
 

@@ -26,7 +26,7 @@ class Watched(threading.Condition):
 def scheduler() -> Iterator[Scheduler]:
     one = Scheduler("of a test")
     yield one
-    one.close()
+    one.close(time.monotonic() + 5)
 
 
 def test_an_earlier_call_is_not_kept_waiting_by_a_later_one(scheduler: Scheduler) -> None:

@@ -21,9 +21,9 @@ from unimq.driver import Outgoing, Stats
 from unimq.errors import Empty, UnimqError
 from unimq.hooks import Hooks
 from unimq.message import Letter, Receipt
-from unimq.options import count, timeout_seconds
+from unimq.options import count, timeout_seconds, with_count
 from unimq.outcomes import raise_failures
-from unimq.queue import DeadLetterQueue, Queue, with_count
+from unimq.queue import DeadLetterQueue, Queue
 from unimq.receiver import hand_over_is_local
 
 if TYPE_CHECKING:
@@ -233,6 +233,10 @@ class AsyncQueue(Generic[T]):
 
     def __aiter__(self) -> AsyncIterator[AsyncMessage[T]]:
         return self.consume()
+
+    async def interrupt(self) -> None:
+        self._pump.interrupt()
+        await self.run(self._channel.interrupt)
 
     async def ack(self, messages: Iterable[AsyncMessage[T]]) -> None:
         raise_failures("ack", await self.run(self._channel.settler.ack_many, messages))

@@ -32,6 +32,8 @@ R = TypeVar("R")
 F = TypeVar("F", bound="asyncio.Future[Any]")
 
 _LARGEST_BATCH: Final = 1000
+_CLOSE_MOST: Final = 0.5
+"""Seconds that a thread has to end; it is interrupted."""
 _LOOKS_AFTER: Final = 1.0
 """Seconds after which a waiting pump looks whether it is still wanted: an interrupt may come a moment too early."""
 
@@ -213,6 +215,10 @@ class Pump(Generic[T]):
                 timer.cancel()
             line.remove(waiter)
 
+    def interrupt(self) -> None:
+        """End what waits, with `Empty`."""
+        self._line.fail(Empty(f"the gets on {self._channel.name} of {self._channel.where} were interrupted"))
+
     def close(self) -> None:
         """End the thread, and with it what waits."""
         if self._pid != os.getpid():
@@ -220,7 +226,7 @@ class Pump(Generic[T]):
         thread = self._line.end()
         self._line.fail(self._channel.closed_error())
         if thread is not None:
-            thread.join(timeout=5.0)
+            thread.join(timeout=_CLOSE_MOST)
 
     def _add(self, waiter: _Waiter[T]) -> _Line[T]:
         self._channel.check_open()
