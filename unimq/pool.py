@@ -126,9 +126,9 @@ class Pool:
         Whoever asks `again`, after a failure, gets of these only what it is time for, and nobody else tries: many gets
         that wait for a server are one connect at a time.
         """
+        if len(self.hosts) == 1 and not again:
+            return self.hosts
         hosts = self.order()
-        if len(hosts) == 1 and not again:
-            return hosts
         works = [host for host in hosts if not host.failures]
         if works or not again:
             return works or hosts

@@ -352,8 +352,7 @@ class Queue(Calling[T]):
     def close(self) -> None:
         """End the gets that wait, and give back what was fetched and not handed over. Idempotent.
 
-        The client is closed too where the queue made it; a second at most. Messages in hand stay unsettled: where a
-        connection holds them they come back, elsewhere when the lease ends.
+        The client is closed too where the queue made it; in a second. Messages in hand come back with their lease.
         """
         self._channel.close()
         if self._owns_client:

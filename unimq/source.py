@@ -105,8 +105,6 @@ class Source:
     @property
     def interruptions(self) -> int:
         """How often its gets were told to end."""
-        if self._only is not None:
-            return self._only.interruptions
         return sum([channel.interruptions for channel in self._channels.values()])
 
     def check_open(self) -> None:
@@ -189,7 +187,8 @@ class _Asking:
 
     def __init__(self, source: Source, limit: int, cancellation: Cancellation, *, ahead: bool) -> None:
         self._source = source
-        self._begun = source.interruptions
+        only = source._only
+        self._begun = source.interruptions if only is None else only.interruptions
         self.limit = limit
         self.cancellation = cancellation
         self.ahead = ahead
@@ -197,7 +196,8 @@ class _Asking:
     def is_over(self) -> bool:
         """Whether nobody waits for it any more."""
         source = self._source
-        return self.cancellation.cancelled or self._begun != source.interruptions or source._pool.closed
+        told = source.interruptions if source._only is None else source._only.interruptions
+        return self.cancellation.cancelled or self._begun != told or source._pool.closed
 
 
 _NEVER: Final = Cancellation()
