@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, Literal, get_args
 
 from unimq.errors import InvalidArgument, Unsupported
+from unimq.masking import without_url
 
 __all__ = [
     "CAPABILITY_NAMES",
@@ -245,7 +246,7 @@ class Capabilities:
         name, colon, level = requirement.partition(":")
         if name not in REQUIREMENTS or (colon and (name not in CAPABILITY_NAMES or level not in get_args(Level))):
             msg = (
-                f"require={requirement!r}: unknown requirement{nearest(name, REQUIREMENTS)}; "
+                f"require={without_url(requirement)!r}: unknown requirement{nearest(name, REQUIREMENTS)}; "
                 f"known: {', '.join(REQUIREMENTS)}; a capability may name a level, as in delay:native"
             )
             raise InvalidArgument(msg)

@@ -163,8 +163,10 @@ def label(self: Any) -> str:
 
 
 def refuse_pickling(self: Any) -> NoReturn:
-    """Say why a queue is not pickled, and what is."""
-    msg = f"{self!r} has connections: give another process its URL (`queue.client.url` can be pickled) and its name"
+    """Say why a queue or client is not pickled, and what is."""
+    msg = (
+        f"{self!r} has connections: give another process its URL (a client's `url` can be pickled) and the queue's name"
+    )
     raise TypeError(msg)
 
 

@@ -13,7 +13,7 @@ import msgspec
 from unimq import registry
 from unimq.calls import Caller
 from unimq.capabilities import Capabilities
-from unimq.channel import DEAD_SUFFIX, Channel
+from unimq.channel import DEAD_SUFFIX, Channel, refuse_pickling
 from unimq.codec import codec_for
 from unimq.driver import Session
 from unimq.errors import Closed, InvalidArgument, InvalidURL, Unsupported
@@ -76,12 +76,16 @@ class Client:
             InvalidURL, DriverMissing: the URL cannot be used, or its client library is not installed.
             InvalidArgument, Unsupported: a requirement nobody knows, or one that does not hold.
         """
-        given = URL.parse(url)
-        self.driver = registry.driver_of(given)
-        self.url = given if self.driver.path_is_queue else given.anchored()
+        try:
+            url = URL.parse(url)
+        except InvalidURL:
+            url = None  # no frame's local variables have the text of what was refused
+            raise
+        self.driver = registry.driver_of(url)
+        self.url = url if self.driver.path_is_queue else url.anchored()
         registry.require_library(self.driver)
         self.settings = Settings.read(self.url, self.driver.options)
-        self.where = str(given)
+        self.where = str(url)
         """The masked URL, for texts."""
         self.hooks = hooks or Hooks()
         self._require = self.settings.require | _names(require)
@@ -96,8 +100,8 @@ class Client:
         self._channels: weakref.WeakSet[Channel[Any]] = weakref.WeakSet()
         self.calls = Caller(self)
         """The calls of its queues, and their replies; for unimq's own use."""
-        dead = self.settings.dead
-        self._dead_client = Client(dead, hooks=hooks) if dead is not None and "://" in dead else None
+        dead = self.settings.dead_url()
+        self._dead_client = None if dead is None else Client(dead, hooks=hooks)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -232,6 +236,8 @@ class Client:
         made = hasattr(self, "where")
         return f"<{type(self).__name__} {self.where}>" if made else f"<{type(self).__name__}, not made>"
 
+    __reduce__ = refuse_pickling
+
     # For the other parts of unimq
 
     def channel(self, name: str | None, type_: Any, letter: "type[Letter[Any]]", **options: Any) -> Channel[Any]:
@@ -301,6 +307,11 @@ def connect(
     hooks: Hooks | None = None,
 ) -> Client:
     """A `Client` for `url`, for more than one queue on the same connections. No I/O; arguments as `Client`."""
+    try:
+        url = URL.parse(url)
+    except InvalidURL:
+        url = None  # no frame's local variables have the text of what was refused
+        raise
     return Client(url, require=require, credentials=credentials, hooks=hooks)
 
 

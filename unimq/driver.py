@@ -368,7 +368,7 @@ class Driver(Protocol):
     library: str | None
     """The client library's import name, looked for (not imported) when a URL is used; `None` when it needs none."""
     install: str
-    """What to type when that library is missing, e.g. `pip install "unimq[beanstalkd]"`."""
+    """What to type when that library is missing, e.g. `pip install "greenstalk>=2"`."""
     port: int | None
     """Where its servers listen if a URL does not say; `None` where there are no ports."""
     path_is_queue: bool

@@ -3,12 +3,12 @@
 import re
 from typing import Any, Final
 
-__all__ = ["MASK", "Secret", "is_secret"]
+__all__ = ["MASK", "Secret", "is_secret", "without_url"]
 
 MASK: Final = "***"
 _SECRET: Final = re.compile(
-    r"(?:.*_)?(?:pass(?:word|wd|code|phrase)?|pwd|secret|token|jwt|bearer|credentials?|(?:api|access|auth|private)_?key)"
-    r"(?:_.*)?"
+    r"(?:.*_)?(?:[a-z]*(?:pass(?:word|wd|code|phrase)|secret|token|(?:api|access|auth|private)_?key)|pass|pwd|psk|jwt|bearer"
+    r"|credentials?|auth|authorization|signature)(?:_.*)?"
 )
 _NEW_WORD: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|-")
 
@@ -29,8 +29,14 @@ def is_secret(option: str) -> bool:
     """Whether the values of an option of that name are masked wherever a URL is shown.
 
     The name decides, because a URL is shown before its driver, who knows the option, is looked for: one of its words
-    (`_`, `-` or a capital letter between them) is password, passcode, passphrase, secret, token, jwt, credentials,
-    api_key or the like. Names that end in `_file` tell where a secret is, and are none.
+    (`_`, `-` or a capital letter between them) is, or ends in, password, passphrase, secret, token, apikey or the like.
+    Names that end in `_file` tell where a secret is, and are none.
     """
     words = _NEW_WORD.sub("_", option).lower()
     return _SECRET.fullmatch(words) is not None and not words.endswith("_file")
+
+
+def without_url(text: str) -> str:
+    """The text up to a URL in it, of which only the scheme is shown: it may have a password."""
+    before, separator, _ = text.partition("://")
+    return f"{before}://{MASK}" if separator else text

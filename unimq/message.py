@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Mapping
 from datetime import timedelta
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Self, TypeVar, cast
 
 import msgspec
 
@@ -236,9 +236,15 @@ class Letter(Generic[T]):
         return name, self.correlation_id or self.id
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_delivery"):
+            return f"<{type(self).__name__}, not made>"
         count = "" if self.delivery_count is None else f", delivery_count={self.delivery_count}"
         state = ", settled" if self.settled else ""
         return f"<{type(self).__name__} id={self.id!r} queue={self.queue!r}{count}{state}>"
+
+    def __reduce__(self) -> NoReturn:
+        msg = f"{self!r} is settled on its connection: give another process its body, or let it get the message itself"
+        raise TypeError(msg)
 
 
 def _keep(found: "weakref.ref[Letter[Any]]") -> None:

@@ -12,7 +12,8 @@ from typing import Any, Final, Literal, Self, cast
 
 from unimq.capabilities import nearest
 from unimq.errors import InvalidArgument, InvalidURL
-from unimq.url import URL, is_secret
+from unimq.masking import MASK, is_secret, without_url
+from unimq.url import URL
 
 __all__ = [
     "CORE",
@@ -127,6 +128,13 @@ def count(value: int, name: str, *, most: int = 10_000) -> int:
     return value
 
 
+def with_count(url: URL, max_deliveries: int | None) -> URL:
+    """The URL with that option: some backends count deliveries only where they are told that it matters."""
+    if max_deliveries is None:
+        return url
+    return url.with_options(max_deliveries=str(count(max_deliveries, "max_deliveries", most=2**53)))
+
+
 CORE: Final = (
     Option("queue", "text", None, "The queue's name; the path is its short form where it is free."),
     Option("password_file", "text", None, "Read the password from this file."),
@@ -195,8 +203,7 @@ class Settings:
                 raise InvalidURL(msg)
         read(url, driver_options)
         settings = cls(**read(url, CORE))
-        if settings.dead is not None and "://" in settings.dead:
-            _check_dead(url, settings.dead)
+        _check_dead(url, settings)
         return settings
 
     def but(self, **changes: Any) -> Self:
@@ -213,6 +220,10 @@ class Settings:
                 raise InvalidArgument(msg)
         checked = {name: _argument(_CORE_BY_NAME[name], value) for name, value in changes.items()}
         return replace(self, **checked) if checked else self
+
+    def dead_url(self) -> URL | None:
+        """Where dead letters go, if that is another client's URL."""
+        return URL.parse(self.dead) if self.dead is not None and "://" in self.dead else None
 
     def given(self) -> frozenset[str]:
         """The names of the options that differ from their defaults."""
@@ -234,16 +245,22 @@ def read(url: URL, options: Iterable[Option]) -> dict[str, Any]:
     Raises:
         InvalidURL: a value is ill-typed or out of its range.
     """
-    values: dict[str, Any] = {}
-    for option in options:
-        text = url.options.get(option.name)
-        try:
-            values[option.name] = option.default if text is None else option.parse(text)
-        except ValueError as error:
-            shown = "***" if is_secret(option.name) or "://" in str(text) else repr(text)
-            msg = f"{url}: option {option.name}={shown}: {error}"
-            raise InvalidURL(msg) from None
-    return values
+    return {option.name: _value(url, option) for option in options}
+
+
+def _value(url: URL, option: Option) -> Any:
+    text = url.options.get(option.name)
+    if text is None:
+        return option.default
+    try:
+        return option.parse(text)
+    except ValueError as error:
+        reason = str(error)
+    shown = MASK if is_secret(option.name) or "://" in text else repr(text)
+    # From here, where no frame's local variables have the text.
+    del text
+    msg = f"{url}: option {option.name}={shown}: {reason}"
+    raise InvalidURL(msg)
 
 
 def markdown_table(options: Iterable[Option]) -> str:
@@ -333,10 +350,10 @@ def _names(option: Option, value: Any) -> frozenset[str]:
     return frozenset(map(str, names))
 
 
-def _check_dead(url: URL, dead: str) -> None:
+def _check_dead(url: URL, settings: Settings) -> None:
     """Refuse a dead-letter URL that cannot be read when the queue is made, and not at the first reject."""
     try:
-        URL.parse(dead)
+        settings.dead_url()
     except InvalidURL as error:
         why = str(error)
     else:
@@ -379,6 +396,7 @@ def short(value: object) -> str:
         text = repr(value)
     except Exception:  # noqa: BLE001 - an int of 5000 digits, or somebody's own __repr__
         text = f"<{type(value).__name__}>"
+    text = without_url(text)
     return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - half a line
 
 

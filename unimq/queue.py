@@ -12,6 +12,7 @@ from unimq import admin
 from unimq.calls import Calling
 from unimq.capabilities import Capabilities
 from unimq.channel import Channel, label, refuse_pickling
+from unimq.errors import InvalidURL
 from unimq.message import Message, Receipt
 from unimq.options import count, timeout_seconds, with_count
 from unimq.outcomes import raise_failures
@@ -100,6 +101,11 @@ class Queue(Calling[T]):
         """
         from unimq.client import Client  # noqa: PLC0415 - a client makes queues, so one of the two imports comes late
 
+        try:
+            url = URL.parse(url)
+        except InvalidURL:
+            url = None  # no frame's local variables have the text of what was refused
+            raise
         options = {"codec": codec, "lease": lease, "max_deliveries": max_deliveries}
         client = Client(with_count(url, max_deliveries), require=require, credentials=credentials, hooks=hooks)
         self._adopt(client.channel(name, type, Message, **options), owns_client=True)

@@ -294,7 +294,9 @@ class _Parser:
         before, separator, rest = self.text.partition("://")
         found = _SCHEME.match(before.lower())
         if not separator or found is None:
-            self._refuse("it must begin with a scheme, as in sqlite:///jobs.db?queue=jobs or beanstalkd://host/jobs")
+            self._refuse(
+                "it must begin with a scheme and '://', as in sqlite:///jobs.db?queue=jobs, beanstalkd://host/jobs"
+            )
         return found[1], found[2], rest
 
     def _options(self, query: str) -> dict[str, str]:

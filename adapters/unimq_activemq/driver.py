@@ -59,7 +59,7 @@ class ActiveMQDriver:
     name = "activemq"
     contract = 1
     library = "stomp"
-    install = 'pip install "unimq[activemq]"'
+    install = 'pip install "stomp.py>=9,<10"'
     port = 61613
     path_is_queue = True
     options = (

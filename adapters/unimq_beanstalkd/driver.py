@@ -65,7 +65,7 @@ class BeanstalkdDriver:
     name = "beanstalkd"
     contract = 1
     library = "greenstalk"
-    install = 'pip install "unimq[beanstalkd]"'
+    install = 'pip install "greenstalk>=2"'
     port = 11300
     path_is_queue = True
     options = ()

@@ -58,7 +58,7 @@ class GearmanDriver:
     name = "gearman"
     contract = 1
     library = "gearman"
-    install = 'pip install "unimq[gearman]"'
+    install = 'pip install "gearman3>=0.2.1"'
     port = 4730
     path_is_queue = True
     options = (

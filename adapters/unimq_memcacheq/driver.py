@@ -25,7 +25,7 @@ class MemcacheQDriver:
     name = "memcacheq"
     contract = 1
     library = "pymemcache"
-    install = 'pip install "unimq[memcacheq]"'
+    install = 'pip install "pymemcache>=4,<5"'
     port = 22201
     path_is_queue = True
     options = (

@@ -48,7 +48,7 @@ class ZeroMQDriver:
     name = "zeromq"
     contract = 1
     library = "zmq"
-    install = 'pip install "unimq[zeromq]"'
+    install = 'pip install "pyzmq>=27"'
     port = None
     path_is_queue = True
     options = (

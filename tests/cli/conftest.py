@@ -171,7 +171,7 @@ class OddDriver:
     options = ()
     library: str | None = None
     install = "pip install odd"
-    port: int | None = None
+    port: int | None = 9999
     path_is_queue = True
 
     def __init__(self) -> None:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -119,7 +120,8 @@ def test_missing_packages_are_named(package: str, arguments: str) -> None:
     code += "import unimq.cli; unimq.cli.main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603
     assert done.returncode == 1
-    assert done.stderr == f"unimq: the command line needs the package '{package}': pip install 'unimq[cli]'\n"
+    told = f"unimq: the command line needs the package '{package}': pip install 'click>=8.1' 'rich>=13'\n"
+    assert done.stderr == told
 
 
 def test_an_import_that_is_broken_is_not_hidden() -> None:
@@ -173,3 +175,19 @@ def test_no_terminal_is_too_narrow(run, columns: str) -> None:
         assert max(map(len, shown.splitlines()[2:])) <= int(columns)
         for word in ("survives_process_death",) if command[0] != "check" else ("authenticate", "settled"):
             assert word in shown
+
+
+def test_a_put_says_that_it_made_the_file(run, tmp_path: Path) -> None:
+    """Once, on standard error: its name may have been a typo. A look makes none."""
+    url = f"sqlite:///{tmp_path}/new.db?queue=jobs"
+    assert "there is no sqlite store" in run("stats", url, code=1).stderr
+    assert run("put", url, "1").stderr == f"{tmp_path}/new.db was not there, and was made\n"
+    assert run("put", url, "2").stderr == ""
+
+
+def test_a_backend_in_this_process_is_told_of(run) -> None:
+    """What another program put is not there; `capabilities` looks at nothing."""
+    url = "memory://told-of/jobs"
+    for command in (["put", url, "1"], ["get", url], ["queues", url], ["stats", url]):
+        assert "lives in this process only" in run(*command).stderr
+    assert run("capabilities", url).stderr == ""

@@ -83,6 +83,16 @@ def test_the_core_depends_on_msgspec_alone() -> None:
     assert [text.partition(">")[0] for text in PROJECT["project"]["dependencies"]] == ["msgspec"]
 
 
+def test_hints_name_what_can_be_installed() -> None:
+    """The client library itself, as the extra has it: unimq is on no index yet. The command line's packages too."""
+    extras = PROJECT["project"]["optional-dependencies"]
+    for target in ENTRY_POINTS.values():
+        driver = getattr(importlib.import_module(target.partition(":")[0]), target.partition(":")[2])
+        assert driver.install == ("" if driver.library is None else f'pip install "{extras[driver.name][0]}"')
+    hint = (ROOT / "unimq" / "cli" / "__init__.py").read_text("utf-8")
+    assert f"pip install {' '.join(map(repr, extras['cli']))}" in hint
+
+
 def test_all_has_every_extra() -> None:
     """`unimq[all]` names each extra."""
     extras = PROJECT["project"]["optional-dependencies"]

@@ -3,7 +3,9 @@
 import os
 import pickle
 import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,9 @@ import unimq
 SECRET = "hunter2-71"
 
 
-@pytest.mark.parametrize("name", ["authToken", "api-key", "client-secret", "jwt", "accessKey", "bearer"])
+@pytest.mark.parametrize(
+    "name", ["authToken", "api-key", "client-secret", "jwt", "accessKey", "bearer", "AUTHTOKEN", "clientsecret", "psk"]
+)
 def test_secret_names_in_other_spellings_are_masked(name: str) -> None:
     """With capitals or dashes between their words."""
     assert str(unimq.URL.parse(f"x://h?{name}={SECRET}")) == f"x://h?{name}=***"
@@ -75,7 +79,9 @@ def test_no_frame_has_the_text_of_a_url_that_was_refused() -> None:
 @pytest.mark.parametrize("text", [SECRET, f"1x://{SECRET}", f"://{SECRET}", f"{SECRET}/%://x"])
 def test_what_has_no_scheme_is_shown_as_nothing(text: str) -> None:
     """Its first word may be a password that was put in the wrong place."""
-    with pytest.raises(unimq.InvalidURL, match="^the connection URL: it must begin with a scheme, as in sqlite:///"):
+    with pytest.raises(
+        unimq.InvalidURL, match="^the connection URL: it must begin with a scheme and '://', as in sqlite:///"
+    ):
         unimq.URL.parse(text)
 
 
@@ -85,22 +91,60 @@ def test_of_a_url_that_is_refused_only_the_scheme_is_shown() -> None:
         unimq.URL.parse(f"Act+SSL://ada:{SECRET}@h?a=1&a=2&b=://")
 
 
+@pytest.mark.parametrize("make", [unimq.Queue, unimq.AsyncQueue, unimq.Client, unimq.AsyncClient, unimq.connect])
+@pytest.mark.parametrize(
+    "rest", ["@", "?nosuch=1", "?lease=soon", "?require=fifo", f"?dead=x://ada:{SECRET}%40h", f"?codec=x://{SECRET}"]
+)
+def test_no_frame_of_a_constructor_has_the_text_of_a_url(make: Callable[[str], object], rest: str) -> None:
+    """Whatever is wrong with it, and whoever is asked."""
+    urls = [f"memcacheq://ada:{SECRET}@h/jobs{rest}"]
+    with pytest.raises(unimq.UnimqError) as caught:
+        make(urls[0])
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert SECRET not in repr(error.args)
+        trace = error.__traceback__
+        while trace is not None:
+            if trace.tb_frame.f_code.co_filename != __file__:
+                assert SECRET not in repr(trace.tb_frame.f_locals)
+            trace = trace.tb_next
+        error = error.__cause__ or error.__context__
+
+
+def test_a_requirement_that_is_a_url_shows_no_password() -> None:
+    """In the URL, and as an argument."""
+    wrong = f"http://ada:{SECRET}@example.org"
+    given: dict[str, Any]
+    for given in ({"require": {wrong}}, {"codec": wrong}):
+        with pytest.raises(unimq.InvalidArgument, match=r"'?http://\*\*\*") as caught:
+            unimq.Queue("memory:///jobs", **given)
+        assert SECRET not in str(caught.value)
+
+
 def test_a_queue_whose_name_is_a_url_shows_no_password() -> None:
     """Whatever it is for."""
     with unimq.Queue("memory://", name=f"http://ada:{SECRET}@example.org/feed") as queue:
         assert repr(queue) == "<Queue 'http://***' of memory://>"
 
 
-@pytest.mark.parametrize("kind", [unimq.Queue, unimq.AsyncQueue, unimq.Client, unimq.AsyncClient, unimq.URL])
+@pytest.mark.parametrize(
+    "kind",
+    [unimq.Queue, unimq.AsyncQueue, unimq.Client, unimq.AsyncClient, unimq.URL, unimq.Message, unimq.AsyncMessage],
+)
 def test_what_is_half_made_can_be_shown(kind: type) -> None:
     """A traceback that captures local variables must not fail by it."""
     assert "not made" in repr(kind.__new__(kind))
 
 
 def test_a_queue_says_why_it_is_not_pickled() -> None:
-    """And what is given to another process instead."""
-    with unimq.Queue("memory:///jobs") as queue, pytest.raises(TypeError, match="has connections: give .* its URL"):
-        pickle.dumps(queue)
+    """And what is given to another process instead; so do a client and a message."""
+    with unimq.Queue("memory:///jobs") as queue:
+        queue.put(1)
+        for one in (queue, queue.client, queue.dead, unimq.AsyncClient("memory://")):
+            with pytest.raises(TypeError, match="has connections: give .* its URL"):
+                pickle.dumps(one)
+        with pytest.raises(TypeError, match="is settled on its connection: give .* its body"):
+            pickle.dumps(queue.get(timeout=0))
 
 
 @pytest.mark.parametrize("given", [None, ("ada",), ("ada", b"x"), f"ada:{SECRET}", ("ada", SECRET, 1)])

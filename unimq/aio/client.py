@@ -16,14 +16,16 @@ from unimq.aio.queue import AsyncQueue
 from unimq.aio.threads import in_background, in_thread
 from unimq.aio.twins import twin_of
 from unimq.capabilities import Capabilities
+from unimq.channel import refuse_pickling
 from unimq.client import Client, Pong
+from unimq.errors import InvalidURL
 from unimq.hooks import Hooks
 from unimq.message import Letter
 from unimq.source import Cancellation
+from unimq.url import URL
 
 if TYPE_CHECKING:
     from unimq.credentials import Credentials
-    from unimq.url import URL
 
 __all__ = ["AsyncClient"]
 
@@ -45,6 +47,11 @@ class AsyncClient:
         credentials: "Credentials | None" = None,
         hooks: Hooks | None = None,
     ) -> None:
+        try:
+            url = URL.parse(url)
+        except InvalidURL:
+            url = None  # no frame's local variables have the text of what was refused
+            raise
         self.sync = Client(url, require=require, credentials=credentials, hooks=hooks)
         """The client whose sessions are used; for unimq's own use."""
         self.sync.calls = AsyncCaller(self)
@@ -133,6 +140,8 @@ class AsyncClient:
     def __repr__(self) -> str:
         made = hasattr(self, "sync")
         return f"<{type(self).__name__} {self.sync.where}>" if made else f"<{type(self).__name__}, not made>"
+
+    __reduce__ = refuse_pickling
 
     # For the other parts of unimq
 

@@ -18,18 +18,18 @@ from unimq.capabilities import Capabilities
 from unimq.channel import Channel, label, refuse_pickling
 from unimq.client import Pong
 from unimq.driver import Outgoing, Stats
-from unimq.errors import Empty, UnimqError
+from unimq.errors import Empty, InvalidURL, UnimqError
 from unimq.hooks import Hooks
 from unimq.message import Letter, Receipt
 from unimq.options import count, timeout_seconds, with_count
 from unimq.outcomes import raise_failures
 from unimq.queue import DeadLetterQueue, Queue
 from unimq.receiver import hand_over_is_local
+from unimq.url import URL
 
 if TYPE_CHECKING:
     from unimq.aio.client import AsyncClient
     from unimq.credentials import Credentials
-    from unimq.url import URL
 
 __all__ = ["AsyncDeadLetterQueue", "AsyncQueue"]
 
@@ -86,6 +86,11 @@ class AsyncQueue(Generic[T]):
     ) -> None:
         from unimq.aio.client import AsyncClient  # noqa: PLC0415 - a client makes queues, so one import comes late
 
+        try:
+            url = URL.parse(url)
+        except InvalidURL:
+            url = None  # no frame's local variables have the text of what was refused
+            raise
         options = {"codec": codec, "lease": lease, "max_deliveries": max_deliveries}
         client = AsyncClient(with_count(url, max_deliveries), require=require, credentials=credentials, hooks=hooks)
         self._adopt(client, client.sync.channel(name, type, AsyncMessage, **options), owns_client=True)

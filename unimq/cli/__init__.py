@@ -15,7 +15,9 @@ def main() -> None:
         package = (error.name or "").partition(".")[0]
         if package not in {"click", "rich"}:
             raise
-        sys.stderr.write(f"unimq: the command line needs the package {package!r}: pip install 'unimq[cli]'\n")
+        sys.stderr.write(
+            f"unimq: the command line needs the package {package!r}: pip install 'click>=8.1' 'rich>=13'\n"
+        )
         sys.exit(1)
     except KeyboardInterrupt:  # while it was starting
         sys.exit(130)

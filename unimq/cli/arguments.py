@@ -1,14 +1,17 @@
 """What several commands take in the same way: the URL, the queue, the codec, durations, and `--json`."""
 
+import contextlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
 
 import unimq
 from unimq import registry
+from unimq.cli.show import note
 from unimq.options import parse_duration
 
 __all__ = [
@@ -21,6 +24,7 @@ __all__ = [
     "message_queue",
     "queue_option",
     "raw_option",
+    "telling_what_is_made",
     "url_argument",
     "url_or_variable",
 ]
@@ -73,9 +77,32 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 def existing(url: str | None) -> unimq.URL:
     """The URL for a look or a removal: a typo in a path must not make a file, where the backend would."""
     parsed = unimq.URL.parse(url)
-    if any(option.name == "create" for option in registry.driver(parsed.scheme).options):
+    _tell_what_stays_here(parsed)
+    if _makes_files(parsed):
         return parsed.with_options(create=parsed.options.get("create", "false"))
     return parsed
+
+
+@contextlib.contextmanager
+def telling_what_is_made(url: str | None) -> Generator[None]:
+    """Say that a put made a file, where the backend makes one: its name may have been a typo."""
+    parsed = unimq.URL.parse(url)
+    _tell_what_stays_here(parsed)
+    is_new = _makes_files(parsed) and not Path(parsed.file_path).exists()
+    yield
+    if is_new:
+        note(f"{parsed.file_path} was not there, and was made")
+
+
+def _makes_files(url: unimq.URL) -> bool:
+    return any(option.name == "create" for option in registry.driver(url.scheme).options)
+
+
+def _tell_what_stays_here(url: unimq.URL) -> None:
+    """A backend that needs no library, server or file is in this process."""
+    driver = registry.driver(url.scheme)
+    if driver.library is None and driver.port is None and driver.path_is_queue:
+        note(f"{url} lives in this process only: it begins empty, and is gone when this command ends")
 
 
 def message_queue(url: "str | unimq.URL | None", name: str | None, codec: str | None) -> "unimq.Queue[Any]":

@@ -1,6 +1,7 @@
 """capabilities and diff: what a backend can do, as its driver declares it. Nothing is connected."""
 
 import dataclasses
+import os
 from typing import Any, Final, NamedTuple
 
 import click
@@ -123,6 +124,9 @@ def diff(url: str | None, other: str | None, *, as_json: bool) -> None:
             msg = "the URL to move to is missing, such as 'beanstalkd://host/jobs'"
             raise click.UsageError(msg, click.get_current_context())
         url, other = None, url
+        if not os.environ.get("UNIMQ_URL"):
+            msg = "diff compares two URLs, and one was given: write the one to move from before it, or set UNIMQ_URL"
+            raise click.UsageError(msg, click.get_current_context())
     (first, before), (second, after) = (_declared(one) for one in (url_or_variable(url), other))
     changes = _changes(before, after)
     if as_json:

@@ -15,6 +15,7 @@ from unimq.cli.arguments import (
     looks_like_url,
     message_queue,
     queue_option,
+    telling_what_is_made,
     url_or_variable,
 )
 from unimq.cli.show import messages, note, print_json, progress
@@ -75,7 +76,8 @@ def put(  # noqa: PLR0913 - its options
     """
     if url is not None and body is None and not looks_like_url(url):
         url, body = None, url
-    with message_queue(url_or_variable(url), queue, codec) as target:
+    url = url_or_variable(url)
+    with message_queue(url, queue, codec) as target, telling_what_is_made(url):
         if file is None:
             raw, where = _one(body)
             receipt = target.put(_body(target, raw, text=text, where=where), id=id_, **options)
