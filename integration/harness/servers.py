@@ -122,7 +122,14 @@ class InContainer(Running):
         self._docker.wait()
 
     def pause(self) -> None:
-        self._docker.pause()
+        for tries_left in reversed(range(5)):
+            try:
+                self._docker.pause()
+            except docker.errors.APIError:  # on a busy machine the kernel may not freeze it in time
+                if not tries_left:
+                    raise
+            else:
+                return
 
     def resume(self) -> None:
         with contextlib.suppress(docker.errors.APIError):  # it is down, or was not paused

@@ -174,7 +174,7 @@ def run(
 ) -> Verdict:
     """Let two producers and three consumers work on the queue `name` of `url` while things break; then judge.
 
-    - `seconds`: for how long they are disturbed
+    - `seconds`: for how long they are disturbed, at least: each thing is broken once
     - `faults`: what can be broken besides the processes themselves, by its name; each call breaks and mends it.
       `breakages` makes them of a server. Each is done in turn, in an order that changes
     - `settle`: seconds that the consumers have at the end, for whatever is left
@@ -190,19 +190,25 @@ def run(
                 "consumer killed": lambda: cast.replace("consumer"),
                 **(faults or {}),
             }
+            _until(lambda: judge(folder, done).stored, 6 * PATIENCE)  # nothing is disturbed before it has begun
             ends = time.monotonic() + seconds
             turns: list[str] = []
-            while time.monotonic() < ends:
+            while time.monotonic() < ends or len(done) < len(ways):
                 time.sleep(dice.uniform(*_PAUSES))
                 turns = turns or dice.sample(sorted(ways), len(ways))
                 way = turns.pop()
                 ways[way]()
                 done[way] += 1
             cast.stop("producer")
-            until = time.monotonic() + settle
-            while judge(folder, done).lost and time.monotonic() < until:
-                time.sleep(0.5)
+            _until(lambda: not judge(folder, done).lost, settle)
             cast.stop("consumer")
         finally:
             cast.close()
         return judge(folder, done)
+
+
+def _until(reached: Callable[[], object], seconds: float) -> None:
+    """Wait, no longer than so many seconds."""
+    until = time.monotonic() + seconds
+    while not reached() and time.monotonic() < until:
+        time.sleep(0.2)
