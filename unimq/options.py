@@ -398,10 +398,3 @@ def short(value: object) -> str:
         text = f"<{type(value).__name__}>"
     text = without_url(text)
     return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - half a line
-
-
-def with_count(url: "str | URL | None", max_deliveries: int | None) -> "str | URL | None":
-    """The URL with that option: some backends count deliveries only where they are told that it matters."""
-    if max_deliveries is None:
-        return url
-    return URL.parse(url).with_options(max_deliveries=str(count(max_deliveries, "max_deliveries", most=2**53)))
