@@ -121,8 +121,6 @@ class Queue(Calling[T]):
         self._owns_client = owns_client
         self._dead: DeadLetterQueue[T] | None = None
 
-    # What it is
-
     @property
     def name(self) -> str:
         """The queue's name."""
@@ -192,7 +190,7 @@ class Queue(Calling[T]):
         """
         sender = self._channel.sender
         message = sender.build(body, headers, priority, delay, at, ttl, id, reply_to, correlation_id)
-        return sender.send_one(message, key, self._deadline(timeout))
+        return sender.send_one(message, key, self._channel.deadline(timeout_seconds(timeout)))
 
     def put_many(  # noqa: PLR0913
         self,
@@ -217,7 +215,7 @@ class Queue(Calling[T]):
         """
         sender = self._channel.sender
         messages = sender.build_many(bodies, headers, priority, delay, at, ttl)
-        return sender.send_many(messages, key, self._deadline(timeout))
+        return sender.send_many(messages, key, self._channel.deadline(timeout_seconds(timeout)))
 
     def encode(  # noqa: PLR0913
         self,
@@ -275,8 +273,6 @@ class Queue(Calling[T]):
         They raise `Empty` within a second, and an iteration ends, unless a message came first. Later gets wait as ever.
         """
         self._channel.interrupt()
-
-    # Settling many
 
     def ack(self, messages: Iterable[Message[T]]) -> None:
         """Remove many messages of this queue in few exchanges.
@@ -375,9 +371,6 @@ class Queue(Calling[T]):
     __repr__ = label
     __reduce__ = refuse_pickling
 
-    def _deadline(self, timeout: float | timedelta | None) -> float:
-        return self._channel.deadline(timeout_seconds(timeout))
-
 
 class DeadLetterQueue(Queue[T]):
     """What was given up. A message tells why in its headers `unimq-dead-reason`, `-at`, `-origin` and `-deliveries`.
@@ -396,8 +389,8 @@ class DeadLetterQueue(Queue[T]):
     def redrive(self, limit: int | None = None) -> int:
         """Put dead letters back where they came from, as if never delivered; returns how many.
 
-        It stops after `limit` (1 or more), or when those that were there at the start are back; what dies again
-        meanwhile stays. One whose origin is no name for this backend goes to the queue whose dead letters these are.
+        It stops after `limit` (1 or more), or when those that were there at the start are back. What has an origin that
+        is no name here goes to the queue whose dead letters these are.
 
         Raises:
             InvalidArgument: `limit` is out of its range.
