@@ -19,11 +19,11 @@ from unimq.driver import Session
 from unimq.errors import Closed, InvalidArgument, InvalidURL, Unsupported
 from unimq.hooks import Hooks
 from unimq.message import Message
-from unimq.options import Settings, seconds, short
+from unimq.options import Settings, count, seconds, short
 from unimq.place import place_of
 from unimq.pool import Pool
 from unimq.queue import Queue
-from unimq.receiver import hand_over
+from unimq.receiver import hand_over_all
 from unimq.scheduler import Scheduler
 from unimq.source import Cancellation, Source
 from unimq.url import URL
@@ -169,15 +169,30 @@ class Client:
             InvalidArgument: there is none, one is another client's, or their leases differ.
             Empty: no message came in time.
         """
-        return cast("Message[Any]", self.get_any([queue._channel for queue in queues], timeout))
+        return self.get_many(queues, 1, timeout=timeout)[0]
+
+    def get_many(
+        self, queues: Sequence[Queue[Any]], limit: int = 100, *, timeout: float | timedelta | None = None
+    ) -> list[Message[Any]]:
+        """What is there in any of `queues`, between 1 and `limit` (up to 10000) messages; else as `get`.
+
+        It waits for the first one only. How many are from which queue is the backend's choice.
+
+        Raises:
+            InvalidArgument: as `get`, or `limit` is out of its range.
+            Empty: no message came in time.
+        """
+        letters = self.get_any([queue._channel for queue in queues], count(limit, "limit"), timeout)
+        return cast("list[Message[Any]]", letters)
 
     def get_any(
         self,
         channels: "Sequence[Channel[Any]]",
+        limit: int,
         timeout: float | timedelta | None,
         cancellation: Cancellation | None = None,
-    ) -> "Letter[Any]":
-        """For unimq's own use: what `get` does, for both faces."""
+    ) -> "list[Letter[Any]]":
+        """For unimq's own use: what `get_many` does, for both faces."""
         if not channels or any(channel.client is not self for channel in channels):
             msg = f"queues={[channel.name for channel in channels]}: must be one or more queues of this client"
             raise InvalidArgument(msg)
@@ -188,9 +203,10 @@ class Client:
         source = Source(channels)
         while True:
             source.check_open()
-            for letter in source.fetch(1, until, cancellation):
-                if hand_over(letter):
-                    return letter
+            parked = next((found for one in channels if (found := one.receiver.take_parked(limit))), None)
+            ready = hand_over_all(parked or source.fetch(limit, until, cancellation))
+            if ready:
+                return ready
 
     # The connection
 

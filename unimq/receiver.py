@@ -19,7 +19,7 @@ from unimq.source import Cancellation, Source
 if TYPE_CHECKING:
     from unimq.channel import Channel
 
-__all__ = ["Ahead", "Receiver", "hand_over", "hand_over_is_local"]
+__all__ = ["Ahead", "Receiver", "hand_over_all", "hand_over_is_local", "park"]
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ class Receiver(Generic[T]):
         With `ahead`, more may be on its way until `stop_ahead`.
         """
         self._channel.check_open()
-        return self._take_parked(limit) or self._source.fetch(limit, until, cancellation, ahead=ahead)
+        return self.take_parked(limit) or self._source.fetch(limit, until, cancellation, ahead=ahead)
 
     def stop_ahead(self) -> None:
         """An iteration is over: what is on its way and was not fetched goes back."""
@@ -156,7 +156,8 @@ class Receiver(Generic[T]):
         self._parked.clear()
         self._ahead.clear()
 
-    def _take_parked(self, limit: int) -> list[Letter[T]]:
+    def take_parked(self, limit: int) -> list[Letter[T]]:
+        """Up to `limit` of what arrived for nobody."""
         if not self._parked:
             return []
         taken: list[Letter[T]] = []
@@ -171,16 +172,8 @@ class Receiver(Generic[T]):
         self.give_back(ahead.all())
 
     def hand_over(self, letters: Sequence[Letter[T]]) -> list[Letter[T]]:
-        """Those of `letters` that the application gets; one that cannot be dealt with keeps its neighbours safe."""
-        ready: list[Letter[T]] = []
-        for position, letter in enumerate(letters):
-            try:
-                if hand_over(letter):
-                    ready.append(letter)
-            except BaseException:
-                self.park([*ready, *letters[position + 1 :]])
-                raise
-        return ready
+        """Those of `letters` that the application gets."""
+        return hand_over_all(letters)
 
 
 def hand_over_is_local(letter: Letter[Any]) -> bool:
@@ -208,6 +201,28 @@ def hand_over(letter: Letter[Any]) -> bool:
     if channel.hooks.receive is not None:
         channel.hooks.receive(letter)
     return True
+
+
+def hand_over_all(letters: Sequence[Letter[T]]) -> list[Letter[T]]:
+    """Those that the application may have; one that cannot be dealt with keeps its neighbours safe."""
+    ready: list[Letter[T]] = []
+    for position, letter in enumerate(letters):
+        try:
+            if hand_over(letter):
+                ready.append(letter)
+        except BaseException:
+            park([*ready, *letters[position + 1 :]])
+            raise
+    return ready
+
+
+def park(letters: Sequence[Letter[Any]]) -> None:
+    """Keep what arrived for nobody, each for the next get of its queue."""
+    by_channel: dict[Channel[Any], list[Letter[Any]]] = {}
+    for letter in letters:
+        by_channel.setdefault(letter._channel, []).append(letter)
+    for channel, mine in by_channel.items():
+        channel.receiver.park(mine)
 
 
 def _is_ours(letter: Letter[Any]) -> bool:

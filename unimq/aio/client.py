@@ -21,6 +21,8 @@ from unimq.client import Client, Pong
 from unimq.errors import InvalidURL
 from unimq.hooks import Hooks
 from unimq.message import Letter
+from unimq.options import count
+from unimq.receiver import park
 from unimq.source import Cancellation
 from unimq.url import URL
 
@@ -104,13 +106,22 @@ class AsyncClient:
         queues: Sequence[AsyncQueue[Any]],
         timeout: float | timedelta | None = None,
     ) -> AsyncMessage[Any]:
+        return (await self.get_many(queues, 1, timeout=timeout))[0]
+
+    async def get_many(
+        self,
+        queues: Sequence[AsyncQueue[Any]],
+        limit: int = 100,
+        *,
+        timeout: float | timedelta | None = None,
+    ) -> list[AsyncMessage[Any]]:
         channels = [queue._channel for queue in queues]
         cancellation = Cancellation()
-        running = in_thread(self.sync.get_any, channels, timeout, cancellation)
+        running = in_thread(self.sync.get_any, channels, count(limit, "limit"), timeout, cancellation)
         try:
-            return cast("AsyncMessage[Any]", await asyncio.shield(running))
+            return cast("list[AsyncMessage[Any]]", await asyncio.shield(running))
         except asyncio.CancelledError:
-            running.add_done_callback(_park_one)
+            running.add_done_callback(_park)
             cancellation.cancel()
             raise
 
@@ -175,7 +186,6 @@ def _close(client: Client, executor: ThreadPoolExecutor | None) -> None:
         executor.shutdown()
 
 
-def _park_one(done: "asyncio.Future[Letter[Any]]") -> None:
+def _park(done: "asyncio.Future[list[Letter[Any]]]") -> None:
     if not done.cancelled() and done.exception() is None:
-        letter = done.result()
-        letter._channel.receiver.park([letter])
+        park(done.result())

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from unimq.errors import Closed, Empty
+from unimq.errors import Closed, Empty, InvalidArgument
 from unimq.testing import processes
 from unimq.testing.cases import Cases
 from unimq.testing.gates import needs, only
@@ -193,6 +193,26 @@ class Getting(Cases):
             async with await client.get(queues, timeout=PATIENCE) as message:
                 origins[message.queue] += 1
         assert all(origins[queue.name] for queue in queues)
+
+    async def test_a_client_takes_batches_from_several_queues(self, lab: Lab) -> None:
+        """Between one and `limit` messages, of whichever queues have some, until all were had; then `Empty`."""
+        client = lab.client()
+        queues = [client.queue(lab.other_name()) for _ in range(3)]
+        for position, queue in enumerate(queues[:2]):
+            await queue.put_many([[position, number] for number in range(5)])
+        found: list[tuple[str, object]] = []
+        while len(found) < 10:
+            messages = await client.get_many(queues, 4, timeout=PATIENCE)
+            assert 1 <= len(messages) <= 4
+            found += [(message.queue, message.body) for message in messages]
+            for message in messages:
+                await message.ack()
+        expected = [(queue.name, [position, n]) for position, queue in enumerate(queues[:2]) for n in range(5)]
+        assert sorted(found, key=str) == sorted(expected, key=str)
+        with pytest.raises(Empty):
+            await client.get_many(queues, timeout=0)
+        with pytest.raises(InvalidArgument, match="limit"):
+            await client.get_many(queues, 0)
 
     @only("async")
     async def test_a_cancelled_get_leaves_a_usable_queue(self, lab: Lab) -> None:
