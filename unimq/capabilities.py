@@ -5,6 +5,7 @@ against them, the tables in the documentation are generated from them and the co
 every absence to the real server. No other module knows what a particular backend can do.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, Literal, get_args
@@ -115,6 +116,17 @@ def absent(note: str = "") -> Capability:
     return Capability("absent", note)
 
 
+_CLASS: Final = re.compile(r"(\(\?!\\A(?P<first>.)\))?\[(?P<all_but>\^?)(?P<members>[^\]]+)\]")
+_SPANS: Final = {
+    "A-Za-z": "letters",
+    "a-z": "letters a to z",
+    "0-9": "digits",
+    r"\x00-\x1f\x7f": "control characters",
+    r"\x00-\x20\x7f": "spaces, control characters",
+}
+"""The words of what a character class may contain."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What is checked before sending. `None` means: no limit is known."""
@@ -137,6 +149,22 @@ class Limits:
     """A regular expression for whole queue names that the server keeps for itself, or cannot take."""
     name_in_body: bool = False
     """Whether the bytes of the queue's name count against `body`."""
+
+    @property
+    def name_words(self) -> str:
+        """`name_characters` in words, such as "letters, digits, _ . -"; the expression where it is no plain class."""
+        found = _CLASS.fullmatch(self.name_characters)
+        if found is None:
+            return self.name_characters
+        rest = found["members"]
+        words: list[str] = []
+        for span, word in _SPANS.items():
+            if span in rest:
+                rest = rest.replace(span, "")
+                words.append(word)
+        words += [" ".join(rest)] if rest else []
+        first = f", the first no {found['first']}" if found["first"] else ""
+        return ("anything but " if found["all_but"] else "") + ", ".join(words) + first
 
     def within(self, other: "Limits") -> "Limits":
         """The smaller of each number of the two; the rest is the same on all servers of one kind."""

@@ -184,7 +184,7 @@ def check_name(name: str, limits: Limits, *, room: str = "") -> None:
         raise InvalidName(msg)
     wrong = re.sub(f"(?:{limits.name_characters})+", "", name) or _surrogates(name)
     if wrong:
-        msg = f"queue name {shown!r}: {wrong[0]!r} is not allowed here, only {limits.name_characters}"
+        msg = f"queue name {shown!r}: {wrong[0]!r} is not allowed here; allowed: {limits.name_words}"
         raise InvalidName(msg)
     if limits.reserved is not None and re.fullmatch(limits.reserved, name + room):
         msg = f"queue name {shown!r}: the server keeps it for itself, or cannot take it"
