@@ -1,9 +1,10 @@
-"""The example program does what it says, on any backend: with an embedded one, and with drivers of third parties."""
+"""The example programs do what they say, on any backend: with embedded ones, and with drivers of third parties."""
 
 import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -133,3 +134,50 @@ def test_mistakes_have_no_traceback(arguments: list[str], reason: str) -> None:
     assert done.returncode in {1, 2}
     assert reason in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def example(name: str, *arguments: str) -> list[str]:
+    """The lines that an example prints."""
+    command = [sys.executable, "-W", "error", str(EXAMPLES / name), *arguments]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()
+
+
+def test_the_web_application_has_its_work_done() -> None:
+    """Each request is one mail, sent by the worker process, which ends by itself when it is told to."""
+    assert example("webapp.py", "--requests", "20")[1:] == ["mails 20, of 20 users; the worker ended with 0"]
+
+
+@pytest.mark.parametrize("url", ["", "--url=memory://service/jobs"])
+def test_the_service_does_each_job_once(url: str) -> None:
+    """With 200 tasks, which really work at the same time."""
+    told = example("service.py", "--jobs", "1000", *filter(None, [url]))[-1]
+    assert told.startswith("jobs 1000, twice 0, left 0, at the same time ")
+    assert int(told.rpartition(" ")[2]) > 50
+
+
+def test_the_service_stops_by_a_signal() -> None:
+    """Within a second or so, and with a report."""
+    command = [sys.executable, str(EXAMPLES / "service.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as service:
+        assert service.stdout is not None
+        try:
+            assert service.stdout.readline() == "200 tasks work\n"
+            time.sleep(0.5)  # into the wait of its tasks; any moment will do
+            service.terminate()
+            assert service.stdout.readline() == "jobs 0, twice 0, left 0, at the same time 0\n"
+            assert service.wait(20) == 0
+        finally:
+            service.kill()
+
+
+@pytest.mark.parametrize("url", ["", "--url=memory://pipeline"])
+def test_the_pipeline_gives_up_what_is_wrong_and_mends_the_rest(url: str) -> None:
+    """The line that is none is rejected, the missing price is given up and comes back, and the total is right."""
+    assert example("pipeline.py", *filter(None, [url])) == [
+        "lines.dead: 'no number': 'no number' has no number",
+        "orders.dead: {'what': 'coffee', 'number': 3}: nacked after 3 deliveries, the most that is allowed",
+        "put back: 1",
+        "total: 106",
+    ]
