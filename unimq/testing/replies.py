@@ -14,8 +14,8 @@ from unimq.worker import Reject, RetryPolicy
 
 __all__ = ["Replies"]
 
-_IMPATIENCE: Final = 1.5
-"""Seconds after which a caller goes away: enough to receive its request, on a slow machine too."""
+_IMPATIENCE: Final = 2.0
+"""Seconds after which a caller goes away: enough to put its request, and for somebody to receive it."""
 _CALLERS: Final = 50
 
 
@@ -76,8 +76,9 @@ class Replies(Cases):
     async def test_a_call_that_nobody_answers(self, lab: Lab) -> None:
         """It times out, nobody works on it later where messages can expire, and the next call is answered."""
         queue = lab.queue()
+        await queue.ping()
         with pytest.raises(Timeout, match="no reply in time") as caught:
-            await queue.call("lost", timeout=0.1)
+            await queue.call("lost", timeout=_IMPATIENCE)
         assert caught.value.in_doubt
         worked: list[Any] = []
 
@@ -153,6 +154,7 @@ class Replies(Cases):
         """It is no answer to the next call, and is not left on the reply queue."""
         queue, worker = lab.queue(), lab.queue()
         await queue.ping()
+        await worker.ping()
         calling = lab.start(queue.call("slow", timeout=_IMPATIENCE))
         message = await lab.receive(worker)
         with pytest.raises(Timeout):
