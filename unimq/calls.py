@@ -13,10 +13,11 @@ import weakref
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
 from unimq import headers as reserved
-from unimq.driver import Outgoing, Session
+from unimq.direct import Direct, answer, is_direct
+from unimq.driver import Delivery, Outgoing, Session
 from unimq.errors import (
     BatchError,
     Closed,
@@ -29,9 +30,9 @@ from unimq.errors import (
     TooLarge,
     UnimqError,
 )
-from unimq.message import Letter, Message, Receipt
+from unimq.message import Letter, Receipt
 from unimq.options import short, timeout_seconds
-from unimq.sender import bodies_of, unsupported
+from unimq.sender import unsupported
 from unimq.source import Cancellation
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from unimq.client import Client
     from unimq.queue import Queue
 
-__all__ = ["Asked", "Caller", "Calling", "in_order", "reply_error", "sent_many"]
+__all__ = ["Asked", "Caller", "reply_error"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -60,6 +61,7 @@ _REMOVAL: Final = 1.0
 class Asked(NamedTuple):
     """Requests that are to be sent, and the slot in which the reply to each is found."""
 
+    numbers: list[str]
     messages: list[Outgoing]
     slots: list[Any]
     deadline: float
@@ -101,7 +103,8 @@ class Caller:
     def _forget(self) -> None:
         self._pid = os.getpid()
         self._name = f"replies.{os.urandom(12).hex()}"
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
+        self._direct = Direct(self._lock)
         self._numbers = itertools.count(1)
         self._waiting: dict[str | None, _Waiting] = {}
         self._own: dict[str, Channel[Any]] = {}
@@ -132,18 +135,30 @@ class Caller:
         lasts = _lasting(timeout, channel)
         deadline = time.monotonic() + lasts
         ttl = lasts if channel.capabilities.ttl else None
-        requests = {
-            number: channel.sender.build(body, headers, ttl=ttl, reply_to=self._name, correlation_id=number)
-            for body, number in ((body, f"{next(self._numbers):x}") for body in bodies)
-        }
+        about: dict[str, Any] = {} if is_direct(channel) else {"ttl": ttl, "reply_to": self._name}
+        requests: dict[str, Outgoing] = {}
+        for body in bodies:
+            number = f"{next(self._numbers):x}"
+            if about:
+                about["correlation_id"] = number
+            requests[number] = channel.sender.build(body, headers, **about)
         slots = {number: self.slot() for number in requests}
         self._expect({number: _Waiting(slot, channel) for number, slot in slots.items()}, channel)
         try:
-            yield Asked(list(requests.values()), list(slots.values()), deadline)
+            yield Asked(list(requests), list(requests.values()), list(slots.values()), deadline)
         finally:
             with self._lock:
-                for number in slots:
-                    self._waiting.pop(number, None)
+                left = [number for number in slots if self._waiting.pop(number, None) is not None]
+            self._direct.forget(left)
+
+    def send(self, channel: "Channel[Any]", asked: Asked) -> "Sequence[Receipt | UnimqError | None]":
+        """Send the requests; an error for each that was not."""
+        if is_direct(channel):
+            return self._direct.ask(channel, asked, lambda: asked.numbers[0] not in self._waiting)
+        try:
+            return channel.sender.send_many(asked.messages, None, asked.deadline)
+        except BatchError as error:
+            return cast("list[Receipt | UnimqError]", error.outcomes)
 
     def slot(self) -> Any:
         """Where one caller waits."""
@@ -181,15 +196,15 @@ class Caller:
                 raise channel.closed_error()
             self._waiting.update(waiting)
             if self._thread is None:
-                replies = self._channel("raw")
+                receive = self._listen if is_direct(channel) else self._receive
                 self._thread = threading.Thread(
-                    target=self._receive, args=(replies,), name=f"unimq {self._name}", daemon=True
+                    target=receive, args=(self._channel("raw"),), name=f"unimq {self._name}", daemon=True
                 )
                 self._thread.start()
 
     def _receive(self, channel: "Channel[Any]") -> None:
         idle = False
-        while self._goes_on(idle=idle):
+        while self._goes_on(idle):
             idle = False
             try:
                 until = time.monotonic() + _LOOK
@@ -202,11 +217,36 @@ class Caller:
                 self._deliver(letters)
                 channel.settler.ack_many(letters)  # one that could not be removed comes again, to nobody
 
-    def _goes_on(self, *, idle: bool) -> bool:
+    def _listen(self, channel: "Channel[Any]") -> None:
+        try:
+            self._direct.listen(channel.pool, self._name, self._goes_on, self._answered)
+        except BaseException as error:  # noqa: BLE001 - belongs to those who wait, whatever it is
+            self._end_all(error)
+
+    def _goes_on(self, idle: bool) -> bool:  # noqa: FBT001 - called in one place
         with self._lock:
             if self._closed or (idle and not self._waiting):
                 self._thread = None
+                self._direct.leave()
             return self._thread is threading.current_thread()
+
+    def _answered(self, found: "Sequence[tuple[str, Delivery | UnimqError]]") -> None:
+        with self._lock:
+            waiting = [self._waiting.pop(number, None) for number, _ in found]
+        pairs = zip(waiting, found, strict=True)
+        self.fill(
+            [(one.slot, self._direct_outcome(reply, one.channel)) for one, (_, reply) in pairs if one is not None]
+        )
+
+    def _direct_outcome(self, reply: "Delivery | UnimqError", asked: "Channel[Any]") -> "Letter[Any] | UnimqError":
+        if isinstance(reply, RemoteError):
+            return _failed(asked, str(reply) or "it said no more")
+        if isinstance(reply, UnimqError):
+            return reply
+        channel = self._channel(asked.codec.name)
+        letter = channel.letter(channel, None, reply, *channel.decode(reply))
+        letter._claim.acquire()  # it is settled here
+        return letter
 
     def _deliver(self, letters: "Sequence[Letter[Any]]") -> None:
         with self._lock:
@@ -216,7 +256,7 @@ class Caller:
 
     def _outcome(self, letter: "Letter[Any]", asked: "Channel[Any]") -> "Letter[Any] | UnimqError":
         if (error := letter.headers.get(reserved.ERROR)) is not None:
-            return RemoteError(f"the worker on queue {asked.name!r} of {asked.where} failed: {error}")
+            return _failed(asked, error)
         channel = self._channel(asked.codec.name)
         reply = channel.letter(channel, letter._link, letter._raw, letter._delivery)
         reply._claim.acquire()  # it is settled here
@@ -227,6 +267,7 @@ class Caller:
         with self._lock:
             waiting, self._waiting = self._waiting, {}
             self._thread = None
+            self._direct.leave()
         self.fill([(one.slot, error or one.channel.closed_error()) for one in waiting.values()])
 
     def _channel(self, codec: str) -> "Channel[Any]":
@@ -251,6 +292,7 @@ class Caller:
         if self._pid != os.getpid():
             return
         self._cancellation.cancel()
+        self._direct.interrupt()
         if thread is not None:
             thread.join(timeout=5.0)
         self._end_all()
@@ -260,89 +302,15 @@ class Caller:
                 _remove(own["raw"])
 
 
-class Calling(Generic[T]):
-    """What a queue offers to those who want replies."""
-
-    _channel: "Channel[T]"
-
-    def call(
-        self, body: T, *, timeout: float | timedelta | None = None, headers: Mapping[str, str] | None = None
-    ) -> Message[Any]:
-        """Put one message, wait for the reply to it, and return that: it is settled already.
-
-        Whoever handles the message replies: a `Worker` with what its handler returns (not with `None`), anybody with
-        `message.reply(...)`. The message expires when the time is over; a reply that comes later is dropped.
-
-        Args:
-            body: What the codec and `type=` take; the reply has the same codec, and no type.
-            timeout: Seconds, put included; `?timeout=` (30) by default.
-            headers: Short texts beside the body.
-
-        Raises:
-            Timeout: no reply came in time. The message may have been handled (`in_doubt`), or nobody looks for it.
-            RemoteError: the worker gave it up: its handler failed for the last time, or rejected it.
-            Unsupported: the backend cannot do this; nothing was sent.
-            InvalidArgument, TooLarge, Full, ConnectError, ConnectionLost, ServerError: it could not be put.
-        """
-        return cast("Message[Any]", _one(self._ask([body], timeout, headers)))
-
-    def call_many(
-        self,
-        bodies: Iterable[T],
-        *,
-        timeout: float | timedelta | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> list[Message[Any]]:
-        """Put many messages in few exchanges, wait for the reply to each, and return these in the same order.
-
-        All bodies are checked and encoded before the first is sent. The other arguments hold for all, as for `call`.
-
-        Raises:
-            BatchError: some have no reply; `outcomes` has the reply or an error for each, in order.
-            InvalidArgument, TooLarge, Unsupported: one of them cannot be sent; nothing was sent.
-        """
-        return cast("list[Message[Any]]", in_order(self._ask(bodies_of(bodies), timeout, headers)))
-
-    def _ask(
-        self, bodies: Iterable[T], timeout: float | timedelta | None, headers: Mapping[str, str] | None
-    ) -> "list[Letter[Any] | BaseException]":
-        channel = self._channel
-        caller = channel.client.calls
-        with caller.asking(channel, bodies, headers, timeout) as asked:
-            sent = sent_many(channel, asked)
-            waited = zip(sent, asked.slots, strict=True)
-            return [
-                one if isinstance(one, UnimqError) else slot.wait(asked.deadline) or caller.too_late(channel)
-                for one, slot in waited
-            ]
-
-
-def sent_many(channel: "Channel[Any]", asked: Asked) -> "Sequence[Receipt | UnimqError]":
-    """Send the requests; the outcome of each."""
-    try:
-        return channel.sender.send_many(asked.messages, None, asked.deadline)
-    except BatchError as error:
-        return cast("list[Receipt | UnimqError]", error.outcomes)
-
-
-def in_order(outcomes: "Sequence[Letter[Any] | BaseException]") -> "list[Letter[Any]]":
-    """The replies, if there is one to each request."""
-    failed = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-    if failed:
-        msg = f"call_many: {len(failed)} of {len(outcomes)} have no reply, the first because: {failed[0]}"
-        raise BatchError(msg, outcomes) from failed[0]
-    return cast("list[Letter[Any]]", outcomes)
-
-
-def _one(outcomes: "Sequence[Letter[Any] | BaseException]") -> "Letter[Any]":
-    (outcome,) = outcomes
-    if isinstance(outcome, BaseException):
-        raise outcome
-    return outcome
+def _failed(asked: "Channel[Any]", why: str) -> RemoteError:
+    return RemoteError(f"the worker on queue {asked.name!r} of {asked.where} failed: {why}")
 
 
 def reply_error(letter: "Letter[Any]", text: str) -> None:
     """Tell whoever wants a reply that there will be none, and why."""
+    if letter.reply_to is None:
+        answer(letter, Outgoing(reserved.reason_text(text).encode()), failed=True)
+        return
     name, correlation_id = letter._reply_address()
     channel = letter._channel.client.calls.queue(name, letter._channel.settings.codec)._channel
     said = reserved.reason_text(text)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Self, TypeVar, 
 import msgspec
 
 from unimq import headers as reserved
+from unimq.direct import answer
 from unimq.driver import Delivery
 from unimq.errors import AlreadySettled, Closed, InvalidArgument, InvalidMessage, LeaseLost, UnimqError
 
@@ -228,6 +229,15 @@ class Letter(Generic[T]):
         """The application's own error matters more; the server delivers the message again by itself, or never could."""
         error.add_note(f"the message could not be given back either: {failed}")
 
+    @property
+    def may_be_answered(self) -> bool:
+        """Whether a reply may be wanted: it says so, or the backend does not tell who waits (`call` is native)."""
+        return self.reply_to is not None or self._channel.capabilities.call.level == "native"
+
+    def _answer(self, body: Any, headers: Mapping[str, str] | None) -> Receipt:
+        answer(self, self._channel.sender.build(body, headers))
+        return Receipt(None, confirmed=True, queue=self.queue)
+
     def _reply_address(self) -> tuple[str, str | None]:
         name = self.reply_to
         if name is None:
@@ -346,9 +356,14 @@ class Message(Letter[T]):
     def reply(self, body: Any, *, headers: Mapping[str, str] | None = None) -> Receipt:
         """Put `body` on the queue that `reply_to` names, with this message's correlation id (or else its id).
 
+        Without `reply_to`, where `call` is native: to whoever waits at the other end, if anybody does. It arrives with
+        the ack.
+
         Raises:
             InvalidArgument: the message asks for no reply.
         """
+        if self.reply_to is None and self.may_be_answered:
+            return self._answer(body, headers)
         name, correlation_id = self._reply_address()
         queue = cast("Queue[Any]", self._channel.client.calls.queue(name, self._channel.settings.codec))
         return queue.put(body, headers=headers, correlation_id=correlation_id)

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 
 from unimq import admin
-from unimq.calls import Calling
+from unimq.calling import Calling
 from unimq.capabilities import Capabilities
 from unimq.channel import Channel, label, refuse_pickling
 from unimq.errors import InvalidURL

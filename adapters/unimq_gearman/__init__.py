@@ -18,6 +18,10 @@ Delivery
     In memory (the default of gearmand) a restart loses everything. With `-q libsqlite3` each put and each settlement
     is a transaction of its own, and what was confirmed is there after kill -9.
     An acknowledgement waits for the server to say that it has seen it.
+    `call` submits a foreground job, on a connection of its own: it is answered by whoever works on the function, and is
+    never stored. When its caller gives up, and no other call of the session is on its way, that connection is closed,
+    and the server forgets what nobody has begun. Whatever gives a foreground message back, a nack, a release or a lease
+    that ends, tells its caller that it failed; the copy that is tried again answers nobody.
 
 Limits
     A body has at most 64 MiB, which is what was tried. A queue name has at most 250 bytes and no spaces or control
@@ -27,8 +31,9 @@ Limits
 
 Escape hatch
     Any client of Gearman works with the same functions: `gearman -f mail -b` puts, `gearman -w -f mail` takes. Without
-    options a message travels as nothing but its body, and its id is the unique id of the job. A foreground job can be
-    taken and acknowledged, which answers its client with nothing; a nack or a reject answers it with a failure.
+    options a message travels as nothing but its body, and its id is the unique id of the job. A foreground job is a
+    message like any other: `message.reply(...)`, or what a worker's handler returns, answers its client when it is
+    acknowledged, nothing does where there is no reply, and a nack or a reject answers it with a failure.
     gearman3's own classes need a one-line patch on Python 3.9 and newer; `native` is `None`.
 """
 

@@ -9,7 +9,7 @@ from unimq.errors import Full, LeaseLost, ServerError, UnimqError
 from unimq_gearman import packets
 from unimq_gearman.packets import Packet
 
-__all__ = ["Answers", "Call", "Fences", "Lines", "refusal"]
+__all__ = ["Answers", "Call", "Fences", "Lines", "Options", "refusal"]
 
 _KINDS: Final[dict[bytes, type[UnimqError]]] = {b"QUEUE_ERROR": Full, b"JOB_NOT_FOUND": LeaseLost}
 
@@ -41,6 +41,13 @@ class Answers(Call):
 
     __slots__ = ()
     accepts = frozenset({packets.JOB_CREATED, packets.JOB_ASSIGN_UNIQ, packets.NO_JOB, packets.ERROR})
+
+
+class Options(Call):
+    """One packet for an option of the connection."""
+
+    __slots__ = ()
+    accepts = frozenset({packets.OPTION_RES, packets.ERROR})
 
 
 class Fences(Call):

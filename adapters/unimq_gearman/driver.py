@@ -36,6 +36,7 @@ _CAPABILITIES: Final = Capabilities(
     purge=native("takes and completes what is ready"),
     delete=absent("the server never forgets a function, and `drop function` leaves its jobs in the store"),
     queues=native("those that hold messages"),
+    call=native("a foreground job: a failed attempt ends the call, though the message is tried again"),
     guarantee="at-least-once",
     survives_process_death="yes",
     survives_host_loss="unknown",

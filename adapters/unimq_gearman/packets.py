@@ -22,13 +22,20 @@ __all__ = [
     "JOB_CREATED",
     "NOOP",
     "NO_JOB",
+    "OPTION_REQ",
+    "OPTION_RES",
     "PRE_SLEEP",
     "RESET_ABILITIES",
     "SUBMIT_BACKGROUND",
+    "SUBMIT_FOREGROUND",
     "SUBMIT_JOB_EPOCH",
     "TEXT",
+    "WORKS",
     "WORK_COMPLETE",
+    "WORK_DATA",
+    "WORK_EXCEPTION",
     "WORK_FAIL",
+    "WORK_WARNING",
     "Packet",
     "Parser",
     "packet",
@@ -47,6 +54,23 @@ ECHO_RES: Final = protocol.GEARMAN_COMMAND_ECHO_RES
 ERROR: Final = protocol.GEARMAN_COMMAND_ERROR
 GRAB_JOB_UNIQ: Final = protocol.GEARMAN_COMMAND_GRAB_JOB_UNIQ
 JOB_ASSIGN_UNIQ: Final = protocol.GEARMAN_COMMAND_JOB_ASSIGN_UNIQ
+OPTION_REQ: Final = protocol.GEARMAN_COMMAND_OPTION_REQ
+OPTION_RES: Final = protocol.GEARMAN_COMMAND_OPTION_RES
+WORK_DATA: Final = protocol.GEARMAN_COMMAND_WORK_DATA
+WORK_EXCEPTION: Final = protocol.GEARMAN_COMMAND_WORK_EXCEPTION
+WORK_WARNING: Final = protocol.GEARMAN_COMMAND_WORK_WARNING
+SUBMIT_FOREGROUND: Final = protocol.GEARMAN_COMMAND_SUBMIT_JOB
+WORKS: Final = frozenset(
+    {
+        WORK_COMPLETE,
+        WORK_DATA,
+        WORK_EXCEPTION,
+        WORK_FAIL,
+        protocol.GEARMAN_COMMAND_WORK_STATUS,
+        WORK_WARNING,
+    }
+)
+"""What a client is told of its jobs, at any time."""
 SUBMIT_JOB_EPOCH: Final = 36
 """Not in gearman3: a background job that is not given out before a point in time."""
 SUBMIT_BACKGROUND: Final = (

@@ -13,6 +13,7 @@ from unimq.capabilities import Capabilities
 from unimq.driver import BaseSession, Delivery, Outgoing, Settling, Stats
 from unimq.errors import ConnectionLost, LeaseLost, ProtocolError, Timeout, UnimqError
 from unimq_gearman import admin, packets
+from unimq_gearman.asking import Asker
 from unimq_gearman.calls import Answers, Call, Fences, refusal
 from unimq_gearman.packets import packet
 from unimq_gearman.taking import Taker
@@ -48,6 +49,7 @@ class GearmanSession(BaseSession):
         except BaseException:
             self._close_alarm()
             raise
+        self._asker = Asker(lambda alarm, until: connect(alarm, 0, until)[0])
         self._taker = Taker(self._main, self._alarm, self._open, delayed=bool(capabilities.delay))
 
     def _open(self, deadline: float) -> Wire:
@@ -144,6 +146,39 @@ class GearmanSession(BaseSession):
             f"{self._main.label}: message {delivery.id!r} of queue {delivery.queue!r} is not held any more"
         )
 
+    # Calling and replying
+
+    def ask(self, queue: str, requests: Sequence[tuple[str, Outgoing]], deadline: float) -> Sequence[UnimqError | None]:
+        """Submit each as a foreground job of its own, all in one write."""
+        function = queue.encode()
+        jobs = [
+            (number, packet(packets.SUBMIT_FOREGROUND, function, os.urandom(16).hex().encode(), message.body))
+            for number, message in requests
+        ]
+        return self._asker.ask(queue, jobs, deadline)
+
+    def answers(self, deadline: float) -> Sequence[tuple[str, Delivery | UnimqError]]:
+        """Wait for what comes of them."""
+        return self._asker.answers(deadline)
+
+    def forget(self, numbers: Sequence[str]) -> None:
+        """What nobody has begun is forgotten with the connection."""
+        self._asker.forget(numbers)
+
+    def reply(
+        self, delivery: Delivery, message: Outgoing, deadline: float, *, failed: bool = False
+    ) -> UnimqError | None:
+        """Send it as data of the job, or as a warning; the end is told by what settles the job.
+
+        Not as an exception: that ends the job, and clients that have not asked for exceptions are told nothing.
+        """
+        number, handle = delivery.token
+        wire = self._taker.wires[number]
+        call = Fences()
+        command = packets.WORK_WARNING if failed else packets.WORK_DATA
+        wire.exchange(packet(command, handle, message.body) + _FENCE, call, deadline)
+        return refusal(wire.label, call.results[0])
+
     # Looking after it
 
     def stats(self, queue: str, deadline: float) -> Stats:
@@ -175,19 +210,22 @@ class GearmanSession(BaseSession):
         return f"gearmand {self._version}"
 
     def interrupt(self) -> None:
-        """Wake the receive that waits."""
+        """Wake the receive that waits, or who waits for replies."""
         self._taker.interrupt()
+        self._asker.interrupt()
 
     def close(self) -> None:
         """End the connections; the server gives their jobs back."""
         for wire in list(self._taker.wires.values()):
             wire.close()
+        self._asker.close()
         self._close_alarm()
 
     def abandon(self) -> None:
         """Close a child process's copies of the descriptors, so that its parent's death ends the connections."""
         for wire in list(self._taker.wires.values()):
             wire.abandon()
+        self._asker.abandon()
         self._close_alarm()
 
     def _close_alarm(self) -> None:

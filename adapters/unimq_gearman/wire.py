@@ -42,6 +42,8 @@ class Wire:
         """The handles of jobs that are given out to it: while there are any, its abilities may only grow."""
         self.woken = False
         """Whether a NOOP came since it went to sleep."""
+        self.works: deque[packets.Packet] | None = None
+        """What came of jobs that were submitted here and are waited for; `None`: there can be none."""
         self.broken: str | None = None
         """Why it can no longer be used."""
         self._socket = connection
@@ -184,6 +186,9 @@ class Wire:
     def _hand_out(self, packet: packets.Packet) -> None:
         if packet[0] == packets.NOOP:
             self.woken = True
+            return
+        if self.works is not None and packet[0] in packets.WORKS:
+            self.works.append(packet)
             return
         call = self._calls[0] if self._calls else None
         if call is None or packet[0] not in call.accepts:

@@ -2,6 +2,7 @@
 
 import base64
 import shlex
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -111,3 +112,70 @@ class TestCommandLine:
         queue.put(b"next")
         with queue.get(timeout=PATIENCE) as following:
             assert following.body == b"next"
+
+    @pytest.mark.parametrize("body", [ODD, b""], ids=["all bytes", "nothing"])
+    def test_a_reply_reaches_a_client_that_waits(self, tool: Tool, queue: "unimq.Queue[bytes]", body: bytes) -> None:
+        """Byte for byte, with the ack."""
+        waiting = tool.start("-f", queue.name, data=b"x")
+        with queue.get(timeout=PATIENCE) as message:
+            assert message.reply_to is None
+            message.reply(body)
+        assert waiting.result(PATIENCE) == (0, body)
+
+    def test_a_worker_answers_a_client_that_waits(self, tool: Tool, server: InContainer) -> None:
+        """With what its handler returns; what it rejects is no success."""
+
+        def shout(message: unimq.Message[bytes]) -> bytes:
+            if message.body == b"bad":
+                raise unimq.Reject
+            return message.body.upper()
+
+        name = fresh_name()
+        worker = unimq.Worker(f"{server.url}{name}?codec=raw", shout)
+        thread = threading.Thread(target=worker.run)
+        thread.start()
+        try:
+            assert tool.run("-f", name, data=b"tea") == (0, b"TEA")
+            assert tool.run("-f", name, data=b"bad")[0] != 0
+        finally:
+            worker.stop()
+            thread.join(PATIENCE)
+
+    @pytest.mark.parametrize("body", [ODD, b""], ids=["all bytes", "nothing"])
+    def test_it_answers_a_call(self, tool: Tool, queue: "unimq.Queue[bytes]", body: bytes) -> None:
+        """What it works on is nothing but the body, and what it prints is the reply."""
+        working = tool.start("-w", "-c", "1", "-f", queue.name, "--", "cat")
+        reply = queue.call(body, timeout=PATIENCE)
+        assert (reply.body, reply.settled) == (body, True)
+        assert working.result(PATIENCE)[0] == 0
+
+    def test_a_call_that_it_fails(self, tool: Tool, queue: "unimq.Queue[bytes]") -> None:
+        """Is a failure for its caller, and no empty reply."""
+        tool.start("-w", "-c", "1", "-f", queue.name, "--", "false")
+        with pytest.raises(unimq.RemoteError, match="failed"):
+            queue.call(b"x", timeout=PATIENCE)
+
+    @pytest.mark.parametrize("how", ["nack", "lease", "release"])
+    def test_what_comes_back_is_no_success_for_its_caller(self, server: InContainer, how: str) -> None:
+        """Given back or kept beyond its lease: the caller is told that it failed, and the message is there again."""
+        url = f"{server.url}{fresh_name()}?codec=raw"
+        lease = 0.3 if how == "lease" else 60.0
+        with unimq.Queue[bytes](url) as caller, unimq.Queue[bytes](url, lease=lease) as consumer:
+            with ThreadPoolExecutor() as threads:
+                calling = threads.submit(caller.call, b"x", timeout=PATIENCE)
+                message = consumer.get(timeout=PATIENCE)
+                if how != "lease":
+                    getattr(message, how)()
+                with pytest.raises(unimq.RemoteError):
+                    calling.result(PATIENCE)
+            with consumer.get(timeout=PATIENCE) as again:
+                assert again.raw == b"x"
+
+    def test_what_a_caller_gave_up_is_not_worked_on(self, server: InContainer) -> None:
+        """Its connection is closed, and the server forgets the job at the next look."""
+        url = f"{server.url}{fresh_name()}?codec=raw"
+        with unimq.Queue[bytes](url) as caller, unimq.Queue[bytes](url) as consumer:
+            with pytest.raises(unimq.Timeout, match="no reply in time"):
+                caller.call(b"x", timeout=1.0)
+            with pytest.raises(unimq.Empty):
+                consumer.get(timeout=0.5)

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from unimq.aio.message import AsyncMessage
 from unimq.aio.threads import in_loops
-from unimq.calls import Caller, in_order, sent_many
+from unimq.calling import in_order
+from unimq.calls import Caller
+from unimq.direct import is_direct
 from unimq.errors import UnimqError
 from unimq.message import Letter
+from unimq.outcomes import raise_one
 from unimq.sender import bodies_of
 
 if TYPE_CHECKING:
@@ -43,7 +46,10 @@ async def call_one(
         limit = asyncio.timeout(asked.deadline - time.monotonic())
         try:
             async with limit:
-                await queue._puts.run(asked.messages[0])
+                if is_direct(channel):
+                    raise_one(await queue.run(caller.send, channel, asked))
+                else:
+                    await queue._puts.run(asked.messages[0])
                 outcome = await asked.slots[0]
         except TimeoutError as error:
             if not limit.expired():
@@ -61,7 +67,7 @@ async def call_each(
     channel = queue._channel
     caller = channel.client.calls
     with caller.asking(channel, bodies_of(bodies), headers, timeout) as asked:
-        sent = await queue.run(sent_many, channel, asked)
+        sent = await queue.run(caller.send, channel, asked)
         waited = [slot for one, slot in zip(sent, asked.slots, strict=True) if not isinstance(one, UnimqError)]
         if waited:
             await asyncio.wait(waited, timeout=max(0.0, asked.deadline - time.monotonic()))

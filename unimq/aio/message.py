@@ -41,6 +41,8 @@ class AsyncMessage(Letter[T]):
         return await self._face.run(self._channel.settler.extend, self, seconds)
 
     async def reply(self, body: Any, *, headers: Mapping[str, str] | None = None) -> Receipt:
+        if self.reply_to is None and self.may_be_answered:
+            return await self._face.run(self._answer, body, headers)
         name, correlation_id = self._reply_address()
         queue = cast("AsyncQueue[Any]", self._channel.client.calls.queue(name, self._channel.settings.codec))
         return await queue.put(body, headers=headers, correlation_id=correlation_id)

@@ -14,7 +14,7 @@ from unimq.testing.gates import needs, only
 from unimq.testing.lab import PATIENCE, QUIET, Lab
 from unimq.worker import AsyncWorker, RetryPolicy, Worker
 
-__all__ = ["Workers", "at_work"]
+__all__ = ["Workers", "at_work", "until"]
 
 
 class Workers(Cases):
@@ -27,7 +27,7 @@ class Workers(Cases):
         found: list[Any] = []
         with at_work(lab, lambda message: found.append(message.body), concurrency=3) as worker:
             await queue.put_many(list(range(20)))
-            _until(lambda: worker.health().done == 20)
+            until(lambda: worker.health().done == 20)
         assert sorted(found) == list(range(20))
         await lab.nothing(queue)
 
@@ -62,7 +62,7 @@ class Workers(Cases):
 
         with at_work(lab, fail, retry=RetryPolicy(attempts=2, pause=0)) as worker:
             await queue.put("x")
-            _until(lambda: worker.health().rejected == 1)
+            until(lambda: worker.health().rejected == 1)
             assert worker.health().retried == 1
         async with await lab.receive(queue.dead) as dead:
             assert dead.body == "x"
@@ -120,7 +120,8 @@ def _ended(thread: threading.Thread) -> None:
     assert not thread.is_alive(), "the worker did not end"
 
 
-def _until(reached: Callable[[], bool]) -> None:
+def until(reached: Callable[[], bool]) -> None:
+    """Wait until it is."""
     ends = time.monotonic() + PATIENCE
     while not reached():
         assert time.monotonic() < ends, "the worker did not do it in time"

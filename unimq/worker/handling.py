@@ -93,7 +93,7 @@ def unsendable(message: Letter[Any], error: UnimqError) -> str:
 
 def tell(message: Letter[Any], why: str) -> None:
     """Tell who wants a reply why there is none. Where that fails they find out when their time is over."""
-    if message.reply_to is None:
+    if not message.may_be_answered:
         return
     try:
         reply_error(message, why)

@@ -152,16 +152,18 @@ class AsyncWorker:
         settled = settlement(message, error, self._policy, can_wait=can_wait)
         why = settled.why
         try:
-            if result is not None and message.reply_to is not None:
+            if result is not None and message.may_be_answered:
                 try:
                     await message.reply(result)
                 except (InvalidArgument, TooLarge) as mistake:
                     why = unsendable(message, mistake)
+            if why is not None and message.reply_to is None:  # what a backend itself replies comes before the end
+                await self._client.run(tell, message, why)
             if settled.name is not None:
                 await getattr(message, settled.name)(*settled.arguments)
         except UnimqError as failed:
             return unsettled(message, failed)
-        if why is not None:
+        if why is not None and message.reply_to is not None:
             await self._client.run(tell, message, why)
         return settled.fate
 

@@ -1,0 +1,44 @@
+"""The part of the driver contract for backends that themselves bring a reply to whoever asked: `call` is native.
+
+Everything that `unimq.driver` says of sessions holds here too.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from unimq.driver import Delivery, Outgoing, Session
+from unimq.errors import UnimqError
+
+__all__ = ["Answering"]
+
+
+class Answering(Session, Protocol):
+    """A session whose `call` is native; its `settling` is "duplex"."""
+
+    def ask(self, queue: str, requests: Sequence[tuple[str, Outgoing]], deadline: float) -> Sequence[UnimqError | None]:
+        """Send requests whose replies come to this session, each with the caller's number for it.
+
+        Several threads may do it at a time, while another one is in `answers`. A number is used once.
+        """
+        ...
+
+    def answers(self, deadline: float) -> Sequence[tuple[str, Delivery | UnimqError]]:
+        """The replies that came, with the numbers of their requests; waits until `deadline` for the first one only.
+
+        A `RemoteError` stands for a request that was given up: its text is what its worker said, or is empty. As
+        `receive`, which never runs beside it, it may return early and empty, and `interrupt` ends it.
+        """
+        ...
+
+    def forget(self, numbers: Sequence[str]) -> None:
+        """Nobody waits for these replies any more; never blocks. What is not begun need not be done, if possible."""
+        ...
+
+    def reply(
+        self, delivery: Delivery, message: Outgoing, deadline: float, *, failed: bool = False
+    ) -> UnimqError | None:
+        """Send the reply to a delivery that stays in hand; harmless when nobody waits for one.
+
+        `failed`: the body says why there is none, and that the delivery will be given up.
+        """
+        ...

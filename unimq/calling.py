@@ -1,0 +1,89 @@
+"""What a queue offers to those who want replies."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from unimq.errors import BatchError, UnimqError
+from unimq.message import Letter, Message
+from unimq.sender import bodies_of
+
+if TYPE_CHECKING:
+    from unimq.channel import Channel
+
+__all__ = ["Calling", "in_order"]
+
+T = TypeVar("T")
+
+
+class Calling(Generic[T]):
+    """What a queue offers to those who want replies."""
+
+    _channel: "Channel[T]"
+
+    def call(
+        self, body: T, *, timeout: float | timedelta | None = None, headers: Mapping[str, str] | None = None
+    ) -> Message[Any]:
+        """Put one message, wait for the reply to it, and return that: it is settled already.
+
+        Whoever handles the message replies: a `Worker` with what its handler returns (not with `None`), anybody with
+        `message.reply(...)`. The message expires when the time is over; a reply that comes later is dropped.
+
+        Args:
+            body: What the codec and `type=` take; the reply has the same codec, and no type.
+            timeout: Seconds, put included; `?timeout=` (30) by default.
+            headers: Short texts beside the body.
+
+        Raises:
+            Timeout: no reply came in time. The message may have been handled (`in_doubt`), or nobody looks for it.
+            RemoteError: the worker gave it up: its handler failed for the last time, or rejected it.
+            Unsupported: the backend cannot do this; nothing was sent.
+            InvalidArgument, TooLarge, Full, ConnectError, ConnectionLost, ServerError: it could not be put.
+        """
+        return cast("Message[Any]", _one(self._ask([body], timeout, headers)))
+
+    def call_many(
+        self,
+        bodies: Iterable[T],
+        *,
+        timeout: float | timedelta | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> list[Message[Any]]:
+        """Put many messages in few exchanges, wait for the reply to each, and return these in the same order.
+
+        All bodies are checked and encoded before the first is sent. The other arguments hold for all, as for `call`.
+
+        Raises:
+            BatchError: some have no reply; `outcomes` has the reply or an error for each, in order.
+            InvalidArgument, TooLarge, Unsupported: one of them cannot be sent; nothing was sent.
+        """
+        return cast("list[Message[Any]]", in_order(self._ask(bodies_of(bodies), timeout, headers)))
+
+    def _ask(
+        self, bodies: Iterable[T], timeout: float | timedelta | None, headers: Mapping[str, str] | None
+    ) -> "list[Letter[Any] | BaseException]":
+        channel = self._channel
+        caller = channel.client.calls
+        with caller.asking(channel, bodies, headers, timeout) as asked:
+            sent = caller.send(channel, asked)
+            waited = zip(sent, asked.slots, strict=True)
+            return [
+                one if isinstance(one, UnimqError) else slot.wait(asked.deadline) or caller.too_late(channel)
+                for one, slot in waited
+            ]
+
+
+def in_order(outcomes: "Sequence[Letter[Any] | BaseException]") -> "list[Letter[Any]]":
+    """The replies, if there is one to each request."""
+    failed = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    if failed:
+        msg = f"call_many: {len(failed)} of {len(outcomes)} have no reply, the first because: {failed[0]}"
+        raise BatchError(msg, outcomes) from failed[0]
+    return cast("list[Letter[Any]]", outcomes)
+
+
+def _one(outcomes: "Sequence[Letter[Any] | BaseException]") -> "Letter[Any]":
+    (outcome,) = outcomes
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome

@@ -1,0 +1,106 @@
+"""Calls that the backend itself answers: asked on one session, which hands out the replies while anybody waits."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from unimq.answering import Answering
+from unimq.driver import Delivery, Outgoing, Session
+from unimq.errors import Timeout, UnimqError
+from unimq.outcomes import raise_one
+from unimq.pool import NoneToWaitOn
+
+if TYPE_CHECKING:
+    from unimq.calls import Asked
+    from unimq.channel import Channel
+    from unimq.links import Link
+    from unimq.message import Letter
+    from unimq.pool import Pool
+
+__all__ = ["Direct", "answer", "is_direct"]
+
+_LOOK: Final = 1.0
+"""Seconds that one wait for replies lasts."""
+
+Found = Sequence[tuple[str, Delivery | UnimqError]]
+
+
+def is_direct(channel: "Channel[Any]") -> bool:
+    """Whether the backend itself brings the reply to whoever asked."""
+    return channel.capabilities.call.level == "native"
+
+
+class Direct:
+    """The session on which the calls of one client are asked at the moment."""
+
+    def __init__(self, changed: threading.Condition) -> None:
+        """`changed` is held whenever anything here is looked at or changed, and told of it."""
+        self._changed = changed
+        self._session: Answering | None = None
+
+    def ask(self, channel: "Channel[Any]", asked: "Asked", given_up: Callable[[], bool]) -> Sequence[UnimqError | None]:
+        """Send the requests; what became of each. Those that `given_up` tells of have an error in their slots."""
+        with self._changed:
+            rest = max(0.0, asked.deadline - time.monotonic())
+            self._changed.wait_for(lambda: self._session is not None or given_up(), rest)
+            session = self._session
+        if session is None:
+            return [None] * len(asked.numbers)
+        try:
+            return session.ask(channel.name, list(zip(asked.numbers, asked.messages, strict=True)), asked.deadline)
+        except UnimqError as error:
+            return [error] * len(asked.numbers)
+
+    def listen(
+        self, pool: "Pool", name: str, goes_on: Callable[[bool], bool], deliver: Callable[[Found], None]
+    ) -> None:
+        """Hand out replies as long as that is wanted, on a session that can receive meanwhile nothing else.
+
+        Raises:
+            UnimqError: there is no such session, or it broke; the replies to what was asked on it are lost.
+        """
+
+        def run(link: "Link") -> None:
+            session = cast("Answering", link.session)
+            with self._changed:
+                self._session = session
+                self._changed.notify_all()
+            idle = False
+            while goes_on(idle):
+                found = session.answers(time.monotonic() + _LOOK)
+                idle = not found
+                deliver(found)
+
+        (host, *_) = pool.order()
+        try:
+            pool.receive(host, (name,), "wait", time.monotonic() + _LOOK, run)
+        except NoneToWaitOn:
+            msg = f"{host.label}: no session was free for calls: all of ?max_sessions= wait for messages"
+            raise Timeout(msg) from None
+
+    def leave(self) -> None:
+        """Nobody listens there any more. With `changed` held."""
+        self._session = None
+        self._changed.notify_all()
+
+    def forget(self, numbers: Sequence[str]) -> None:
+        """Nobody waits for these replies any more."""
+        session = self._session
+        if session is not None and numbers:
+            session.forget(numbers)
+
+    def interrupt(self) -> None:
+        """Let the one who listens look again."""
+        session = self._session
+        if session is not None:
+            session.interrupt()
+
+
+def answer(letter: "Letter[Any]", message: Outgoing, *, failed: bool = False) -> None:
+    """Send the reply to whoever waits, if anybody does; `failed`: its header tells why there is none."""
+
+    def reply(session: Session, deadline: float) -> None:
+        raise_one([cast("Answering", session).reply(letter._raw, message, deadline, failed=failed)])
+
+    letter._channel.settler._with_session(letter, reply)
