@@ -15,7 +15,7 @@ from unimq.capabilities import Capabilities
 from unimq.links import Link
 from unimq.url import URL
 
-__all__ = ["Host", "Need"]
+__all__ = ["Host", "Need", "stable_hash"]
 
 Need = Literal["call", "poll", "wait"]
 """What a session is wanted for: anything but a receive; a receive that does not wait; one that may."""
@@ -266,3 +266,10 @@ class Host:
         self.opening.add(waiting.me)
         waiting.opens = True
         return True
+
+
+def stable_hash(key: str) -> int:
+    """The same number for `key` in every process."""
+    from zlib import crc32  # noqa: PLC0415 - only where hosts are chosen by key
+
+    return crc32(key.encode())

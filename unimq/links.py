@@ -63,6 +63,7 @@ class Link:
         "closed",
         "held",
         "host",
+        "idle_looks",
         "over",
         "proven",
         "queues",
@@ -97,6 +98,8 @@ class Link:
         self.held: dict[Any, Delivery] = {}
         """By token, what is unsettled; a newer delivery with the same token makes older handles stale. Empty where
         every session settles: there the server tells what is stale."""
+        self.idle_looks = 0
+        """How often it was looked at since it was used."""
         self.user = Seat()
         self.receiver = Seat() if self.settling == "duplex" else self.user
         """Who receives: on a duplex session beside its user, elsewhere in its stead."""
@@ -107,6 +110,11 @@ class Link:
     def may_wait(self) -> bool:
         """Whether a receive may wait here: not when settling what it holds would stand behind that."""
         return self.settling != "same-session" or not self.held
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether something ends with the connection: what it holds, or what is on its way for an iteration."""
+        return bool(self.held or self.ahead) or (self.anywhere and self.capabilities.lease_by == "connection")
 
     def drop_ended(self) -> None:
         """Forget what the server has taken back by now; for the one who uses the link."""

@@ -160,6 +160,7 @@ CORE: Final = (
     ),
     Option("connect_timeout", "duration", 10.0, "Deadline of a connect.", minimum=0.001, maximum=LONGEST),
     Option("max_sessions", "int", 32, "Most connections of one client to each host.", minimum=1, maximum=10_000),
+    Option("max_idle", "duration", 600.0, "Close connections unused so long, but one per host.", minimum=0.001),
 )
 """The options that every backend has."""
 
@@ -184,6 +185,7 @@ class Settings:
     timeout: float
     connect_timeout: float
     max_sessions: int
+    max_idle: float
 
     @classmethod
     def read(cls, url: URL, driver_options: Sequence[Option]) -> Self:

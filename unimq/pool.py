@@ -29,7 +29,8 @@ from unimq.credentials import Credentials, with_credentials
 from unimq.driver import Driver
 from unimq.errors import Closed, ConnectionLost, LeaseLost, Timeout, UnimqError
 from unimq.hooks import ConnectionEvent, Hooks
-from unimq.hosts import Host, Need
+from unimq.hosts import Host, Need, stable_hash
+from unimq.idle import Sweeper
 from unimq.links import Link, ends_session
 from unimq.options import Settings
 from unimq.scheduler import Scheduler
@@ -78,6 +79,7 @@ class Pool:
         self.hosts = [Host(one, settings.max_sessions) for one in each]
         self._turn = random.randrange(len(self.hosts))  # noqa: S311 - spreads many clients over the hosts
         self._connect_timeout = settings.connect_timeout
+        self._idle = Sweeper(scheduler, self.hosts, settings.max_idle, self.discard)
         self._hooks = hooks
         self._credentials = credentials
         self._check: Callable[[], Capabilities] | None = None
@@ -85,6 +87,7 @@ class Pool:
         _pools.add(self)
 
     def _reset(self) -> None:
+        self._idle.forget()
         for host in self.hosts:
             host.forget()
         self.met = False
@@ -109,7 +112,7 @@ class Pool:
         if key is None:
             self._turn = first = (self._turn + 1) % len(hosts)
         else:
-            first = _stable_hash(key) % len(hosts)
+            first = stable_hash(key) % len(hosts)
         turned = hosts[first:] + hosts[:first]
         works: list[Host] = []
         out: list[Host] = []
@@ -209,6 +212,7 @@ class Pool:
                     was_used = link.proven
                     result = call(link, *args)
                     link.proven = True
+                    link.idle_looks = 0
                     if host.failures:
                         host.works()
                     if link.over or link.session.spent:
@@ -291,6 +295,7 @@ class Pool:
             self.discard(link)
             raise self._closed_error()
         self.met = True
+        self._idle.watch(host)
         self._tell(host, "connected", None)
         return link
 
@@ -379,12 +384,6 @@ class Pool:
     def _tell(self, host: Host, state: Any, error: UnimqError | None) -> None:
         if self._hooks.connection is not None:
             self._hooks.connection(ConnectionEvent(host.label, state, error))
-
-
-def _stable_hash(key: str) -> int:
-    from zlib import crc32  # noqa: PLC0415 - only where hosts are chosen by key
-
-    return crc32(key.encode())
 
 
 _pools: "weakref.WeakSet[Pool]" = weakref.WeakSet()

@@ -205,6 +205,23 @@ async def _max_sessions(lab: Lab) -> None:
     assert opened.count("connected") <= 2
 
 
+async def _max_idle(lab: Lab) -> None:
+    """What is closed because nobody used it takes nothing along: a message in hand, or a get that waits."""
+    queue = lab.queue(options={"max_idle": "100ms"})
+    waiting = [lab.start(_one(queue)) for _ in range(3)]
+    await lab.sleep(0.2)
+    await queue.put_many([1, 2, 3])
+    for part in waiting:
+        await part.result()
+    await queue.put("in hand")
+    message = await queue.get(timeout=PATIENCE)
+    late = lab.start(_one(queue))
+    await lab.sleep(0.5)
+    await message.ack()
+    await queue.put("waited for")
+    await late.result()
+
+
 async def _one(queue: Any) -> None:
     async with await queue.get(timeout=PATIENCE):
         pass
@@ -227,6 +244,7 @@ PROBES: Final[dict[str, Callable[[Lab], Awaitable[None]]]] = {
     "timeout": _timeout,
     "connect_timeout": _connect_timeout,
     "max_sessions": _max_sessions,
+    "max_idle": _max_idle,
 }
 _WRONG: Final = {
     "text": (),
