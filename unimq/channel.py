@@ -13,18 +13,19 @@ from unimq.driver import Delivery
 from unimq.errors import Closed, InvalidArgument, InvalidMessage, InvalidName
 from unimq.hooks import Hooks
 from unimq.layers import transforms
-from unimq.options import Settings
+from unimq.options import Settings, count
 from unimq.pool import Pool
 from unimq.receiver import Receiver
 from unimq.scheduler import Scheduler
 from unimq.sender import Sender, unsupported
 from unimq.settler import Settler
+from unimq.url import URL
 
 if TYPE_CHECKING:
     from unimq.client import Client
     from unimq.message import Letter
 
-__all__ = ["DEAD_SUFFIX", "Channel", "check_name", "label", "refuse_pickling"]
+__all__ = ["DEAD_SUFFIX", "Channel", "check_name", "label", "refuse_pickling", "with_count"]
 
 T = TypeVar("T")
 
@@ -199,3 +200,10 @@ def check_name(name: str, limits: Limits, *, room: str = "") -> None:
 def _surrogates(name: str) -> str:
     """What of a name UTF-8 cannot write."""
     return "".join(character for character in name if "\ud800" <= character <= "\udfff")
+
+
+def with_count(url: URL, max_deliveries: int | None) -> URL:
+    """The URL with that option: some backends count deliveries only where they are told that it matters."""
+    if max_deliveries is None:
+        return url
+    return url.with_options(max_deliveries=str(count(max_deliveries, "max_deliveries", most=2**53)))

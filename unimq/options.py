@@ -29,7 +29,6 @@ __all__ = [
     "short",
     "timeout_seconds",
     "values",
-    "with_count",
 ]
 
 LONGEST: Final = 100 * 365 * 86400.0
@@ -126,13 +125,6 @@ def count(value: int, name: str, *, most: int = 10_000) -> int:
         msg = f"{name}={short(value)}: must be an int from 1 to {most}"
         raise InvalidArgument(msg)
     return value
-
-
-def with_count(url: URL, max_deliveries: int | None) -> URL:
-    """The URL with that option: some backends count deliveries only where they are told that it matters."""
-    if max_deliveries is None:
-        return url
-    return url.with_options(max_deliveries=str(count(max_deliveries, "max_deliveries", most=2**53)))
 
 
 CORE: Final = (

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 from unimq import admin
 from unimq.calling import Calling
 from unimq.capabilities import Capabilities
-from unimq.channel import Channel, label, refuse_pickling
+from unimq.channel import Channel, label, refuse_pickling, with_count
 from unimq.errors import InvalidURL
 from unimq.message import Message, Receipt
-from unimq.options import count, timeout_seconds, with_count
+from unimq.options import count, timeout_seconds
 from unimq.outcomes import raise_failures
 from unimq.url import URL
 

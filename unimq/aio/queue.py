@@ -15,13 +15,13 @@ from unimq.aio.message import AsyncMessage
 from unimq.aio.threads import Batcher, Pump, in_thread
 from unimq.aio.twins import twin_of
 from unimq.capabilities import Capabilities
-from unimq.channel import Channel, label, refuse_pickling
+from unimq.channel import Channel, label, refuse_pickling, with_count
 from unimq.client import Pong
 from unimq.driver import Outgoing, Stats
 from unimq.errors import Empty, InvalidURL, UnimqError
 from unimq.hooks import Hooks
 from unimq.message import Letter, Receipt
-from unimq.options import count, timeout_seconds, with_count
+from unimq.options import count, timeout_seconds
 from unimq.outcomes import raise_failures
 from unimq.queue import DeadLetterQueue, Queue
 from unimq.receiver import hand_over_is_local
