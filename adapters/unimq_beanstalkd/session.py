@@ -124,9 +124,22 @@ class BeanstalkdSession(BaseSession):
         )
         outcomes: list[Outcome] = [next(sent) if ours else self._lease_lost() for ours in held]
         stored = [position for position, outcome in enumerate(outcomes) if not isinstance(outcome, UnimqError)]
+        needless: list[Outcome] = []
         for position, refused in zip(stored, self.ack([pairs[p][0] for p in stored], deadline), strict=True):
+            if isinstance(refused, LeaseLost):
+                needless.append(outcomes[position])
             outcomes[position] = refused or outcomes[position]
+        self._take_back(needless, deadline)
         return outcomes
+
+    def _take_back(self, ids: Sequence[Outcome], deadline: float) -> None:
+        """Delete what was put for a delivery that turned out to be gone, unless somebody has it already."""
+        if ids:
+            wire = self._ready(deadline)
+            wire.write(b"".join([b"delete %d\r\n" % int(str(one)) for one in ids]), deadline)
+            for _ in ids:
+                wire.reply(b"DELETED", deadline + GRACE)
+            wire.used()
 
     def _settle(
         self,

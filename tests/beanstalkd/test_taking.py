@@ -1,4 +1,4 @@
-"""What is asked of a beanstalkd when messages are taken, and what is made of its answers."""
+"""What is asked of a beanstalkd when messages are taken and moved, and what is made of its answers."""
 
 import contextlib
 import socket
@@ -7,7 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from unimq.errors import ProtocolError
+import unimq
+from unimq.driver import Outgoing
+from unimq.errors import LeaseLost, ProtocolError
+from unimq_beanstalkd import driver
+from unimq_beanstalkd.session import BeanstalkdSession
 from unimq_beanstalkd.taking import Taking
 from unimq_beanstalkd.wire import Wire
 
@@ -107,3 +111,19 @@ def test_a_job_that_comes_with_the_interruption_is_not_handed_over(monkeypatch: 
         server.sendall(reserved(1) + told(1))
         assert taking.receive(("default",), 1, time.monotonic() + 5) == []
         assert taking.waiting.broke_off
+
+
+def test_what_was_moved_for_a_lost_delivery_is_taken_back() -> None:
+    """A copy is put before the delivery is deleted; where that is gone, the copy would be one too many."""
+    url = unimq.URL.parse("beanstalkd://test/jobs")
+    ours, server = socket.socketpair()
+    session = BeanstalkdSession(Wire(ours, str(url)), driver.capabilities(url), lambda _: Wire(ours, str(url)))
+    with server, contextlib.closing(session):
+        server.settimeout(5)
+        server.sendall(reserved(1) + told(1))
+        found = session.receive(("default",), 1, 60, time.monotonic())
+        server.recv(10_000)
+        server.sendall(b"USING dead\r\nINSERTED 2\r\n" + GONE + b"DELETED\r\n")
+        outcomes = session.move("dead", [(found[0], Outgoing(b"copy"))], time.monotonic() + 5)
+        assert [type(outcome) for outcome in outcomes] == [LeaseLost]
+        assert server.recv(10_000).decode().splitlines()[-2:] == ["delete 1", "delete 2"]
