@@ -12,7 +12,7 @@ import unimq
 
 _SAME: Final = "greenstalk with stats-job"
 _BARE: Final = "greenstalk"
-_SOCKET: Final = "socket with stats-job"
+_SOCKET: Final = "pipelined socket"
 
 
 class Bare:

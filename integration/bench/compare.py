@@ -204,7 +204,7 @@ def main(comparison: Comparison) -> None:
     parser = argparse.ArgumentParser(description=f"unimq on {comparison.name} beside others")
     parser.add_argument("url", nargs="?", help="a server that runs; without, one is started")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--messages", type=int, default=400, help="in a round; a quarter of them where they are large")
+    parser.add_argument("--messages", type=int, default=1000, help="in a round; a quarter of them where they are large")
     parser.add_argument("--sizes", type=int, nargs="*", default=[100, 1024, 65_000], help="bytes of a body")
     parser.add_argument("--plot", type=Path, help="an SVG file of the ratios to write")
     asked = parser.parse_args()
