@@ -104,8 +104,8 @@ def test_work_goes_on_and_nothing_confirmed_is_lost(brokers: tuple[Running, Runn
 def test_both_away_is_told_in_time(brokers: tuple[Running, Running], url: str) -> None:
     """With a batch too; when one is back, the same queue works again."""
     first, second = brokers
-    patient = url.replace("connect_timeout=2s", f"connect_timeout={PATIENCE:g}s")  # for a broker that has just begun
-    with unimq.Queue(patient) as queue:
+    # A broker that has just begun is slow to say what it can do.
+    with unimq.Queue(f"{url.partition('?')[0]}?timeout={PATIENCE:g}s&connect_timeout={PATIENCE:g}s") as queue:
         queue.ping()
         first.kill()
         second.kill()
@@ -115,9 +115,9 @@ def test_both_away_is_told_in_time(brokers: tuple[Running, Running], url: str) -
                 queue.put("x")
             with pytest.raises((BatchError, ConnectError, ConnectionLost, Timeout)):
                 queue.put_many(["x", "y"])
-            assert time.monotonic() - start < 2 * 5 + PATIENCE
+            assert time.monotonic() - start < 2 * PATIENCE + PATIENCE
             second.start()
-            queue.put("back", timeout=PATIENCE)
+            queue.put("back")
             with queue.get(timeout=PATIENCE) as message:
                 assert message.body == "back"
         finally:
