@@ -168,3 +168,40 @@ def test_ids_are_not_given_again(session: SQLiteSession, connect: Open) -> None:
             ids.update(one.send("q", [Outgoing(b"x")], INF))
             assert one.purge("q", INF) == 1
     assert len(ids) == 400
+
+
+_FEED = """
+session = connect()
+print("ready", flush=True)
+input()
+for number in range(int(sys.argv[2])):
+    session.send("q", [Outgoing(b"%s %d" % (sys.argv[3].encode(), number))], INF)
+"""
+_EAT = """
+import json
+session, got = connect(), []
+print("ready", flush=True)
+input()
+while True:
+    found = session.receive(["q"], 1, 60.0, time.monotonic() + 3.0)
+    if not found:
+        break
+    got.append(found[0].body.decode())
+    assert session.ack(found, INF) == [None]
+print(json.dumps(got), flush=True)
+"""
+
+
+def test_eight_pairs_of_processes_lose_nothing_and_hear_no_timeout(start: Start) -> None:
+    """Eight put and eight take from one file: all that was put comes once, and no lock is waited for in vain."""
+    feeders = [start(_FEED, "20", str(number)) for number in range(8)]
+    eaters = [start(_EAT) for _ in range(8)]
+    for process in (*feeders, *eaters):
+        assert told(process) == "ready"
+    for process in (*feeders, *eaters):
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    got = Counter(body for process in eaters for body in json.loads(told(process)))
+    assert got == Counter(f"{pair} {number}" for pair in range(8) for number in range(20))
+    assert [process.wait(20) for process in (*feeders, *eaters)] == [0] * 16
