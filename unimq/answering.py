@@ -31,7 +31,10 @@ class Answering(Session, Protocol):
         ...
 
     def forget(self, numbers: Sequence[str]) -> None:
-        """Nobody waits for these replies any more; never blocks. What is not begun need not be done, if possible."""
+        """Nobody waits for these replies any more. What is not begun need not be done, if possible.
+
+        Without numbers: nobody waits for any, and for now there is no caller.
+        """
         ...
 
     def reply(

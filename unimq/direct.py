@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from unimq.answering import Answering
 from unimq.driver import Delivery, Outgoing, Session
-from unimq.errors import Timeout, UnimqError
+from unimq.errors import ConnectError, Timeout, UnimqError
 from unimq.outcomes import raise_one
 from unimq.pool import NoneToWaitOn
 
 if TYPE_CHECKING:
     from unimq.calls import Asked
     from unimq.channel import Channel
+    from unimq.hosts import Host
     from unimq.links import Link
     from unimq.message import Letter
     from unimq.pool import Pool
@@ -57,6 +58,8 @@ class Direct:
     ) -> None:
         """Hand out replies as long as that is wanted, on a session that can receive meanwhile nothing else.
 
+        A host that cannot be reached is passed over.
+
         Raises:
             UnimqError: there is no such session, or it broke; the replies to what was asked on it are lost.
         """
@@ -71,8 +74,18 @@ class Direct:
                 found = session.answers(time.monotonic() + _LOOK)
                 idle = not found
                 deliver(found)
+            session.forget(())  # what is at rest may die unnoticed
 
-        (host, *_) = pool.order()
+        *others, last = pool.order()
+        for host in others:
+            try:
+                return self._lent(pool, host, name, run)
+            except ConnectError:
+                continue
+        return self._lent(pool, last, name, run)
+
+    @staticmethod
+    def _lent(pool: "Pool", host: "Host", name: str, run: Callable[["Link"], None]) -> None:
         try:
             pool.receive(host, (name,), "wait", time.monotonic() + _LOOK, run)
         except NoneToWaitOn:

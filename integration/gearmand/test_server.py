@@ -8,6 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,6 +122,59 @@ class TestServers:
                     found.add(message.body)
         assert len(confirmed) > 50
         assert confirmed <= found
+
+
+def answered(url: str, answers: int) -> threading.Thread:
+    """A thread that replies so often."""
+
+    def reply() -> None:
+        with unimq.Queue(url) as worker:
+            for _ in range(answers):
+                with worker.get(timeout=2 * PATIENCE) as message:
+                    message.reply("done")
+
+    thread = threading.Thread(target=reply)
+    thread.start()
+    return thread
+
+
+class TestCalls:
+    """What becomes of calls when a server goes away."""
+
+    def test_a_server_that_is_killed(self, private: Callable[[Recipe], Running], plain: Recipe) -> None:
+        """Who waits is told at once, in doubt; when it is back the next call is answered, after a rest too."""
+        server = private(plain)
+        url = f"{server.url}{fresh_name()}"
+        with unimq.Queue(url) as queue, ThreadPoolExecutor() as threads:
+            calling = threads.submit(queue.call, "lost", timeout=6 * PATIENCE)
+            with unimq.Queue(url) as consumer:
+                consumer.get(timeout=PATIENCE)
+                server.kill()
+                with pytest.raises(unimq.ConnectionLost) as caught:
+                    calling.result(PATIENCE)
+            assert caught.value.in_doubt
+            server.start()
+            thread = answered(url, 1)
+            assert queue.call("again", timeout=PATIENCE).body == "done"
+            thread.join(PATIENCE)
+            time.sleep(2.5)  # until the connection of the calls is closed
+            server.kill()
+            server.start()
+            thread = answered(url, 1)
+            assert queue.call("and again", timeout=PATIENCE).body == "done"
+            thread.join(PATIENCE)
+
+    def test_of_two_the_one_that_lives_answers(self, private: Callable[[Recipe], Running], plain: Recipe) -> None:
+        """Whichever is asked first."""
+        one, two = private(plain), private(plain)
+        name = fresh_name()
+        url = f"gearman://127.0.0.1:{one.port},127.0.0.1:{two.port}/{name}?connect_timeout=1s"
+        one.kill()
+        thread = answered(f"{two.url}{name}", 3)
+        for _ in range(3):
+            with unimq.Queue(url) as queue:
+                assert queue.call("x", timeout=PATIENCE).body == "done"
+        thread.join(PATIENCE)
 
 
 @contextlib.contextmanager
