@@ -209,6 +209,16 @@ class TestStop:
             with queue.get(timeout=PATIENCE) as message:
                 assert message.body == "kept"
 
+    def test_a_worker_that_waits_ends_at_once(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Its gets are interrupted, and need not end by themselves."""
+        monkeypatch.setattr("unimq.worker.threads._LOOK", 100 * PATIENCE)
+        worker = Worker(url, fail, concurrency=3)
+        thread = threading.Thread(target=worker.run, daemon=True)
+        thread.start()
+        worker.stop()
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
     def test_a_worker_runs_once(self, url: str) -> None:
         """A second run is refused: its connections are closed."""
         worker = Worker(url, fail)

@@ -26,7 +26,7 @@ from unimq.worker.settings import DEFAULT_POLICY, LOOKS_IN_A_LEASE, handled_queu
 
 __all__ = ["Worker"]
 
-_LOOK: Final = 0.5
+_LOOK: Final = 1.0
 """Seconds after which a thread that waits for a message looks whether it is to stop."""
 _ENDED: Final = 0.02
 """Seconds after which is looked whether the handlers have ended."""
@@ -205,6 +205,8 @@ class Worker:
     def _end(self, threads: Sequence[threading.Thread]) -> None:
         until = time.monotonic() + self._grace
         while any(thread.is_alive() for thread in threads) and time.monotonic() < until:
+            for queue in self._queues:
+                queue.interrupt()  # again and again: a get that has not begun yet would not hear of it
             with suppress(NothingOrdered):
                 self._orders.get(timeout=_ENDED)
                 break
