@@ -120,8 +120,10 @@ class Host:
         if self._to_wait if need == "wait" else self.line:
             return None
         for link in self.links:
-            if link.queues == queues and self._take(link, me, need):
-                return link
+            if link.queues == queues and link.receiver.setdefault(0, me) is me:  # as in `free`
+                if link.alive and (need != "wait" or self._may_wait(link, me)):
+                    return link
+                link.receiver.leave(me)
         for link in self.links:
             if self._take(link, me, need):
                 return link

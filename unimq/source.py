@@ -143,7 +143,7 @@ class Source:
         """
         now = time.monotonic()
         if until <= now:
-            return self._poll(host, asking, now)
+            return self._pool.receive(host, self._names, "poll", now + _POLL_GRACE, self._receive, asking, 0.0)
         polled = self._pool.polls_first(host)
         if polled and (letters := self._poll(host, asking, now)):
             return letters
