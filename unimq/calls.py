@@ -154,7 +154,7 @@ class Caller:
     def send(self, channel: "Channel[Any]", asked: Asked) -> "Sequence[Receipt | UnimqError | None]":
         """Send the requests; an error for each that was not."""
         if is_direct(channel):
-            return self._direct.ask(channel, asked, lambda: asked.numbers[0] not in self._waiting)
+            return self._direct.ask(channel, asked, lambda: self._waiting.keys().isdisjoint(asked.numbers))
         try:
             return channel.sender.send_many(asked.messages, None, asked.deadline)
         except BatchError as error:

@@ -133,7 +133,7 @@ class Asker:
         """Take back what nobody waits for, if that leaves nothing that somebody does."""
         gone = set(numbers)
         with self._lock:
-            for handle in [handle for handle, job in list(self._jobs.items()) if job.number in gone]:
+            for handle in [handle for handle, job in list(self._jobs.items()) if job.number in gone or not gone]:
                 self._jobs.pop(handle, None)
             if self._jobs or self._asking or self._wire is None:
                 return

@@ -13,7 +13,6 @@ from unimq.calls import Caller
 from unimq.direct import is_direct
 from unimq.errors import UnimqError
 from unimq.message import Letter
-from unimq.outcomes import raise_one
 from unimq.sender import bodies_of
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ async def call_one(
         try:
             async with limit:
                 if is_direct(channel):
-                    raise_one(await queue.run(caller.send, channel, asked))
+                    await queue._asks.run((asked.numbers[0], asked.messages[0]))
                 else:
                     await queue._puts.run(asked.messages[0])
                 outcome = await asked.slots[0]

@@ -14,6 +14,7 @@ from unimq.aio.calls import call_each, call_one
 from unimq.aio.message import AsyncMessage
 from unimq.aio.threads import Batcher, Pump, in_thread
 from unimq.aio.twins import twin_of
+from unimq.calls import Asked
 from unimq.capabilities import Capabilities
 from unimq.channel import Channel, label, refuse_pickling, with_count
 from unimq.client import Pong
@@ -108,6 +109,7 @@ class AsyncQueue(Generic[T]):
         self._dead: AsyncDeadLetterQueue[T] | None = None
         self._pump: Pump[T] = Pump(channel)
         self._puts: Batcher[Outgoing, Receipt] = Batcher(self._send, client.executor)
+        self._asks: Batcher[tuple[str, Outgoing], Receipt | None] = Batcher(self._ask, client.executor)
         self._acks: Batcher[Letter[T], None] = Batcher(channel.settler.ack_many, client.executor)
         channel.face = self
         client.faces.add(self)
@@ -301,6 +303,11 @@ class AsyncQueue(Generic[T]):
         """End the receiving thread and give back what nobody came for; blocking."""
         self._pump.close()
         self._channel.close()
+
+    def _ask(self, requests: Sequence[tuple[str, Outgoing]]) -> Sequence[Receipt | UnimqError | None]:
+        numbers, messages = [number for number, _ in requests], [message for _, message in requests]
+        asked = Asked(numbers, messages, [], self._channel.deadline())
+        return self._channel.client.calls.send(self._channel, asked)
 
     def _send(self, messages: Sequence[Outgoing]) -> Sequence[Receipt | UnimqError]:
         return self._channel.sender.send(messages, None, self._channel.deadline())
