@@ -113,10 +113,13 @@ package: .venv/.dev ## Build, and try what was built
 	build/package/venv/bin/python -m pip install --quiet "$$(ls build/package/*.whl)[cli]"
 	build/package/venv/bin/unimq --help
 
+mutants: .venv/.dev ## How many small changes of the core the quick tests notice, on a sample: an hour at most
+	.ci/mutants
+
 docs: .venv/.dev ## Write the generated parts of the documentation again
 	$(BIN)/python docs/generate.py
 
 clean: ## Remove what was made here
-	rm -rf .venv .venv-* build .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-* build mutants .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help demo check test everything install lint format types imports unit integration history whole other-pythons package docs clean
+.PHONY: help demo check test everything install lint format types imports unit integration history whole other-pythons package mutants docs clean

@@ -95,3 +95,18 @@ def test_what_a_failed_hand_over_had_beside_it_is_not_lost(broker: Broker) -> No
         assert [(message.body, message.delivery_count) for message in again] == [(1, 1), (3, 1), (4, 1)]
         queue.ack(again)
     assert [job.message.body for job in broker.jobs.values()] == [b"2"]
+
+
+def test_the_hook_is_told_of_each_member_that_was_settled(broker: Broker) -> None:
+    """By what was asked for; of one that was settled before nothing is told again."""
+    told: list[tuple[object, str]] = []
+    hooks = unimq.Hooks(settle=lambda message, outcome: told.append((message.body, outcome)))
+    with open_queue(broker, hooks) as queue:
+        queue.put_many([1, 2, 3, 4])
+        messages = queue.get_many(4, timeout=0)
+        queue.ack(messages[:2])
+        queue.nack(messages[2:3])
+        messages[3].release()
+        with pytest.raises(unimq.BatchError):
+            queue.ack(messages[1:3])
+    assert told == [(1, "ack"), (2, "ack"), (3, "nack"), (4, "release")]
