@@ -48,7 +48,7 @@ def size(channel: "Channel[Any]") -> int:
     """Ready and delayed messages."""
     counts = stats(channel)
     if counts.ready is None:
-        msg = f"size: the server of {channel.where} does not tell how many messages queue {channel.name!r} holds"
+        msg = f"size: the server of {channel.where} does not tell how many messages queue {channel.shown!r} holds"
         raise Unsupported(msg)
     return counts.ready + (counts.delayed or 0)
 

@@ -173,7 +173,7 @@ class Caller:
         """The error of a call whose time is over."""
         trouble = self._cancellation.trouble
         why = "" if trouble is None else f"; replies could not be received: {trouble}"
-        msg = f"call of queue {channel.name!r} of {channel.where}: no reply in time{why}"
+        msg = f"call of queue {channel.shown!r} of {channel.where}: no reply in time{why}"
         return Timeout(msg, in_doubt=True)
 
     # Replying
@@ -303,7 +303,7 @@ class Caller:
 
 
 def _failed(asked: "Channel[Any]", why: str) -> RemoteError:
-    return RemoteError(f"the worker on queue {asked.name!r} of {asked.where} failed: {why}")
+    return RemoteError(f"the worker on queue {asked.shown!r} of {asked.where} failed: {why}")
 
 
 def reply_error(letter: "Letter[Any]", text: str) -> None:

@@ -13,6 +13,7 @@ from unimq.driver import Delivery
 from unimq.errors import Closed, InvalidArgument, InvalidMessage, InvalidName
 from unimq.hooks import Hooks
 from unimq.layers import transforms
+from unimq.masking import shown_name
 from unimq.options import Settings, count
 from unimq.pool import Pool
 from unimq.receiver import Receiver
@@ -53,6 +54,8 @@ class Channel(Generic[T]):
         """Check the name and wire the parts together. No I/O."""
         self.client = client
         self.name = name
+        self.shown = shown_name(name)
+        """The name for texts."""
         check_name(name, client.capabilities.limits)
         self.is_dead = is_dead or name == settings.dead
         """Whether this is the dead-letter queue of another: a reject discards in it. Its name alone says nothing."""
@@ -102,7 +105,7 @@ class Channel(Generic[T]):
     def dead_channel(self) -> "Channel[T]":
         """The dead-letter queue: a sibling `<name>.dead`, or what `?dead=` names, on another client for a URL."""
         if self.is_dead:
-            msg = f"queue {self.name!r} of {self.where} is a dead-letter queue and has none of its own"
+            msg = f"queue {self.shown!r} of {self.where} is a dead-letter queue and has none of its own"
             raise InvalidArgument(msg)
         if self._dead is None:
             self._dead = self.client.dead_channel(self)
@@ -131,7 +134,7 @@ class Channel(Generic[T]):
 
     def closed_error(self) -> Closed:
         """What the use of a closed queue raises."""
-        return Closed(f"queue {self.name!r} of {self.where} was closed: make a new one")
+        return Closed(f"queue {self.shown!r} of {self.where} was closed: make a new one")
 
     def interrupt(self, until: float | None = None) -> None:
         """End the gets that wait; what is not told by `until`, a monotonic time, a second from now, ends by itself."""
@@ -154,13 +157,11 @@ class Channel(Generic[T]):
 
 
 def label(self: Any) -> str:
-    """What `repr` shows of a queue, while it is half made too; a name that is a URL may have a password."""
+    """What `repr` shows of a queue, while it is half made too."""
     kind, channel = type(self).__name__, getattr(self, "_channel", None)
     if channel is None:
         return f"<{kind}, not made>"
-    scheme, separator, rest = channel.name.partition("://")
-    name = f"{scheme}://***" if separator and "@" in rest else channel.name
-    return f"<{kind} {name!r} of {channel.where}>"
+    return f"<{kind} {channel.shown!r} of {channel.where}>"
 
 
 def refuse_pickling(self: Any) -> NoReturn:
@@ -179,7 +180,8 @@ def check_name(name: str, limits: Limits, *, room: str = "") -> None:
     if not name:
         msg = "queue name '': must not be empty; name it in the URL (?queue=jobs) or in the call"
         raise InvalidName(msg)
-    shown = name if len(name) <= 80 else f"{name[:80]}..."  # noqa: PLR2004 - a line of an error text
+    masked = shown_name(name)
+    shown = masked if len(masked) <= 80 else f"{masked[:80]}..."  # noqa: PLR2004 - a line of an error text
     if name.startswith(reserved.PREFIX) or set(name) <= {"."} or ".." in name.split("/"):
         msg = f"queue name {shown!r}: must not begin with {reserved.PREFIX!r} nor climb with '..'"
         raise InvalidName(msg)

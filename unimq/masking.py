@@ -3,7 +3,7 @@
 import re
 from typing import Any, Final
 
-__all__ = ["MASK", "Secret", "is_secret", "without_url"]
+__all__ = ["MASK", "Secret", "is_secret", "shown_name", "without_url"]
 
 MASK: Final = "***"
 _SECRET: Final = re.compile(
@@ -40,3 +40,9 @@ def without_url(text: str) -> str:
     """The text up to a URL in it, of which only the scheme is shown: it may have a password."""
     before, separator, _ = text.partition("://")
     return f"{before}://{MASK}" if separator else text
+
+
+def shown_name(name: str) -> str:
+    """A queue's name for texts: one that is a URL, by mistake, may have a password."""
+    scheme, separator, rest = name.partition("://")
+    return f"{scheme}://{MASK}" if separator and "@" in rest else name

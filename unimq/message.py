@@ -19,6 +19,7 @@ from unimq import headers as reserved
 from unimq.direct import answer
 from unimq.driver import Delivery
 from unimq.errors import AlreadySettled, Closed, InvalidArgument, InvalidMessage, LeaseLost, UnimqError
+from unimq.masking import shown_name
 
 if TYPE_CHECKING:
     from unimq.channel import Channel
@@ -241,7 +242,7 @@ class Letter(Generic[T]):
     def _reply_address(self) -> tuple[str, str | None]:
         name = self.reply_to
         if name is None:
-            msg = f"message {self.id!r} of queue {self.queue!r} asks for no reply: its put had no reply_to="
+            msg = f"message {self.id!r} of queue {shown_name(self.queue)!r} asks for no reply: its put had no reply_to="
             raise InvalidArgument(msg)
         return name, self.correlation_id or self.id
 
@@ -250,7 +251,7 @@ class Letter(Generic[T]):
             return f"<{type(self).__name__}, not made>"
         count = "" if self.delivery_count is None else f", delivery_count={self.delivery_count}"
         state = ", settled" if self.settled else ""
-        return f"<{type(self).__name__} id={self.id!r} queue={self.queue!r}{count}{state}>"
+        return f"<{type(self).__name__} id={self.id!r} queue={shown_name(self.queue)!r}{count}{state}>"
 
     def __reduce__(self) -> NoReturn:
         msg = f"{self!r} is settled on its connection: give another process its body, or let it get the message itself"

@@ -114,7 +114,7 @@ class Sender(Generic[T]):
             limit -= len(channel.name.encode())
         if limit is not None and len(message.body) > limit:
             msg = (
-                f"body of {len(message.body)} bytes: queue {channel.name!r} of {channel.where} takes at "
+                f"body of {len(message.body)} bytes: queue {channel.shown!r} of {channel.where} takes at "
                 f"most {limit}; send a reference to it instead"
             )
             raise TooLarge(msg)
@@ -253,7 +253,7 @@ def unsupported(channel: "Channel[Any]", name: str, why: str = "") -> Unsupporte
     reason = f" ({capability.note})" if capability.note else ""
     remedy = f"add ?emulate={name}" if capability.level == "opt-in" else "choose a backend that has it: `unimq diff`"
     return Unsupported(
-        f"{name} is {capability.level} on queue {channel.name!r} of {channel.where}{reason}; {why}{remedy}"
+        f"{name} is {capability.level} on queue {channel.shown!r} of {channel.where}{reason}; {why}{remedy}"
     )
 
 

@@ -181,7 +181,7 @@ class Settler(Generic[T]):
         letters: list[Letter[T]] = list(messages) if isinstance(messages, Iterable) else [messages]
         for letter in letters:
             if not isinstance(letter, Letter) or letter._channel.client is not self._channel.client:
-                msg = f"messages: {short(letter)} is no message of queue {self._channel.name!r}"
+                msg = f"messages: {short(letter)} is no message of queue {self._channel.shown!r}"
                 raise InvalidArgument(msg)
         return letters
 

@@ -98,8 +98,9 @@ class Source:
                 self._pool.pause(min(pause, max(until - now, 0.0)))
                 pause = min(pause * 2, _RETRY_MOST)
             elif now >= until or asking.is_over():
-                where = self._channels[self._names[0]].where
-                msg = f"no message on {', '.join(self._names)} of {where} in time"
+                channels = list(self._channels.values())
+                names = ", ".join(channel.shown for channel in channels)
+                msg = f"no message on {names} of {channels[0].where} in time"
                 raise Empty(msg)
 
     @property

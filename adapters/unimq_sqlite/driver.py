@@ -1,13 +1,15 @@
 """The driver of `sqlite:///`: what it can do, and connections to the file."""
 
+import errno
 import os
 from collections.abc import Mapping
 from typing import Any, Final
 
 from unimq.capabilities import Capabilities, Limits, native
-from unimq.errors import InvalidURL, StorageError
+from unimq.errors import InvalidURL
 from unimq.options import Option
 from unimq.url import URL
+from unimq_sqlite.faults import unusable
 from unimq_sqlite.session import SQLiteSession
 from unimq_sqlite.sharing import bell
 from unimq_sqlite.store import open_store
@@ -89,7 +91,7 @@ class SQLiteDriver:
         path = url.file_path
         if not options["create"] and not os.path.exists(path):  # noqa: PTH110 - pathlib costs 5 ms of import
             msg = f"there is no sqlite store {path!r}: a put makes it, if the path is right"
-            raise StorageError(msg)
+            raise unusable(msg, errno.ENOENT)
         store = open_store(path, shared=options["shared"], durability=options["durability"], deadline=deadline)
         return SQLiteSession(store, self.capabilities(url), bell(path), options["max_size"])
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from unimq.errors import ConnectError, ConnectionLost, ServerError, StorageError, Timeout, TooLarge, UnimqError
 
-__all__ = ["is_busy", "locked", "translate"]
+__all__ = ["is_busy", "locked", "translate", "unusable"]
 
 _MASK: Final = 0xFF
 """Extended error codes have the primary code in their low byte."""
@@ -46,12 +46,18 @@ def translate(error: sqlite3.Error, path: str) -> UnimqError:
     if isinstance(error, sqlite3.ProgrammingError):
         return ConnectionLost(f"{where}: {error}")
     if code in _ADVICE:
-        refused = StorageError(f"{where}: {_ADVICE[code]} ({error})", in_doubt=code == sqlite3.SQLITE_IOERR)
-        refused.errno = _ERRNO.get(code)
-        return refused
+        text = f"{where}: {_ADVICE[code]} ({error})"
+        return unusable(text, _ERRNO.get(code), in_doubt=code == sqlite3.SQLITE_IOERR)
     if isinstance(error, sqlite3.OperationalError) and "no such table" in str(error):
         return ConnectError(f"{where}: its tables are gone ({error}): was the file replaced?")
     return ServerError(f"{where}: {error}")
+
+
+def unusable(text: str, number: int | None, *, in_doubt: bool = False) -> StorageError:
+    """The store cannot be used; `number` is the system's for that, of the module errno."""
+    error = StorageError(text, in_doubt=in_doubt)
+    error.errno = number
+    return error
 
 
 def locked(path: str) -> Timeout:

@@ -1,6 +1,7 @@
 """A connection to a store: opened and checked, its errors translated, its waits for the write lock bounded."""
 
 import contextlib
+import errno
 import os
 import re
 import sqlite3
@@ -11,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from unimq.errors import ConnectionLost, StorageError
 from unimq_sqlite import schema
-from unimq_sqlite.faults import is_busy, locked, translate
+from unimq_sqlite.faults import is_busy, locked, translate, unusable
 from unimq_sqlite.sharing import bell
 
 __all__ = ["Store", "open_store", "translate"]
@@ -225,7 +226,7 @@ def _check_path(path: str) -> None:
     folder = os.path.dirname(path) or "."  # noqa: PTH120
     if not os.path.isdir(folder):  # noqa: PTH112
         msg = f"sqlite store {path!r}: the directory {folder!r} does not exist: create it first"
-        raise StorageError(msg)
+        raise unusable(msg, errno.ENOENT)
     if os.path.exists(path):  # noqa: PTH110
         _check_file(path)
 
@@ -239,7 +240,7 @@ def _check_file(path: str) -> None:
         raise StorageError(msg)
     if not stat.S_ISREG(found.st_mode):
         msg = f"sqlite store {path!r}: it is a directory or a device, and no file: name a file, as in sqlite:///jobs.db"
-        raise StorageError(msg)
+        raise unusable(msg, errno.EISDIR if stat.S_ISDIR(found.st_mode) else errno.EINVAL)
     # SQLite keeps the log of what was committed beside the name: under two names there are two, and both lose.
     if found.st_nlink > 1:
         names = f"{found.st_nlink} names (hard links)"

@@ -132,15 +132,17 @@ def test_a_host_is_refused_before_anything_is_opened() -> None:
 
 def test_a_missing_directory_is_said_and_not_made(tmp_path: Path, connect: Open) -> None:
     """The error names it."""
-    with pytest.raises(StorageError, match=r"'.*nowhere' does not exist: create it"):
+    with pytest.raises(StorageError, match=r"'.*nowhere' does not exist: create it") as caught:
         connect(where=f"{tmp_path}/nowhere/jobs.db")
+    assert caught.value.errno == errno.ENOENT
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_directory_is_no_file(tmp_path: Path, connect: Open) -> None:
     """It is said so, in words."""
-    with pytest.raises(StorageError, match="is a directory"):
+    with pytest.raises(StorageError, match="is a directory") as caught:
         connect(where=str(tmp_path))
+    assert caught.value.errno == errno.EISDIR
 
 
 def test_an_old_sqlite_is_refused(monkeypatch: pytest.MonkeyPatch, connect: Open) -> None:

@@ -125,6 +125,18 @@ def test_a_queue_whose_name_is_a_url_shows_no_password() -> None:
     """Whatever it is for."""
     with unimq.Queue("memory://", name=f"http://ada:{SECRET}@example.org/feed") as queue:
         assert repr(queue) == "<Queue 'http://***' of memory://>"
+        with pytest.raises(unimq.Empty, match=r"no message on http://\*\*\* of") as caught:
+            queue.get(timeout=0)
+        assert SECRET not in str(caught.value)
+        queue.put("x")
+        with queue.get(timeout=1) as message:
+            assert SECRET not in repr(message)
+    with pytest.raises(unimq.Closed, match=r"queue 'http://\*\*\*' of") as closed:
+        queue.put("x")
+    assert SECRET not in str(closed.value)
+    with pytest.raises(unimq.InvalidName) as refused:
+        unimq.Queue("memory://?profile=beanstalkd", name=f"http://ada:{SECRET}@example.org/feed")
+    assert SECRET not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,7 @@ class Pump(Generic[T]):
 
     def interrupt(self) -> None:
         """End what waits, with `Empty`."""
-        self._line.fail(Empty(f"the gets on {self._channel.name} of {self._channel.where} were interrupted"))
+        self._line.fail(Empty(f"the gets on {self._channel.shown} of {self._channel.where} were interrupted"))
 
     def close(self) -> None:
         """End the thread, and with it what waits."""
@@ -249,7 +249,7 @@ class Pump(Generic[T]):
 
     def _expire(self, waiter: _Waiter[T]) -> None:
         if not waiter.future.done():
-            msg = f"no message on {self._channel.name} of {self._channel.where} in time"
+            msg = f"no message on {self._channel.shown} of {self._channel.where} in time"
             waiter.future.set_exception(self._line.cancellation.trouble or Empty(msg))
 
     def receive(self, limit: int) -> None:
