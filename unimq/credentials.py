@@ -24,4 +24,5 @@ def with_credentials(url: URL, credentials: Credentials | None) -> URL:
     if type(given) in (tuple, list) and list(map(type, given)) == [str, str]:
         return url.with_credentials(given[0], given[1])
     msg = f"credentials: returned a {type(given).__name__}: must return a tuple of user and password, both str"
+    del given  # tools that report errors show the local variables of each frame
     raise InvalidArgument(msg)

@@ -1,9 +1,14 @@
 """What is secret in a connection URL, and how it is kept out of every text."""
 
+import functools
 import re
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, ParamSpec, TypeVar
 
-__all__ = ["MASK", "Secret", "is_secret", "shown_name", "without_url"]
+__all__ = ["MASK", "Secret", "is_secret", "shown_name", "without_frames", "without_url"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 MASK: Final = "***"
 _SECRET: Final = re.compile(
@@ -46,3 +51,21 @@ def shown_name(name: str) -> str:
     """A queue's name for texts: one that is a URL, by mistake, may have a password."""
     scheme, separator, rest = name.partition("://")
     return f"{scheme}://{MASK}" if separator and "@" in rest else name
+
+
+def without_frames(call: Callable[P, R]) -> Callable[P, R]:
+    """What `call` refuses (`ValueError`) comes without the frames in which its arguments stand in clear.
+
+    Tools that report errors show the local variables of each frame.
+    """
+
+    @functools.wraps(call)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return call(*args, **kwargs)
+        except ValueError as error:
+            refused = error.with_traceback(None)
+        del args, kwargs
+        raise refused
+
+    return called

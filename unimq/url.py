@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 from urllib.parse import quote, unquote
 
 from unimq.errors import InvalidURL
-from unimq.masking import MASK, Secret, is_secret
+from unimq.masking import MASK, Secret, is_secret, without_frames
 
 __all__ = ["URL", "Host", "Options", "is_secret"]
 
@@ -86,6 +86,7 @@ class URL:
     options: Options
     """The query's options, decoded, in clear. Read-only."""
 
+    @without_frames
     def __init__(  # noqa: PLR0913 - its parts
         self,
         scheme: str,
@@ -170,10 +171,12 @@ class URL:
         """This URL with its file's path absolute, so that a later change of the working directory means nothing."""
         return self._but(path=f"/{os.path.abspath(self.file_path)}") if self.file_path else self  # noqa: PTH100
 
+    @without_frames
     def with_credentials(self, user: str | None, password: str | None) -> "URL":
         """This URL with those credentials. Raises `InvalidURL` for control characters in them."""
         return self._but(user=user, password=password)
 
+    @without_frames
     def with_options(self, **changes: str | None) -> "URL":
         """This URL with options set, or removed by `None`. Raises `InvalidURL` as the constructor does."""
         options = {**self.options, **changes}

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import unimq
+from unimq.credentials import with_credentials
 
 SECRET = "hunter2-71"
 
@@ -100,7 +101,11 @@ def test_no_frame_of_a_constructor_has_the_text_of_a_url(make: Callable[[str], o
     urls = [f"memcacheq://ada:{SECRET}@h/jobs{rest}"]
     with pytest.raises(unimq.UnimqError) as caught:
         make(urls[0])
-    error: BaseException | None = caught.value
+    check_frames(caught.value)
+
+
+def check_frames(error: BaseException | None) -> None:
+    """Hold that no frame of it and of what it came from has the secret, but those of this file."""
     while error is not None:
         assert SECRET not in repr(error.args)
         trace = error.__traceback__
@@ -109,6 +114,24 @@ def test_no_frame_of_a_constructor_has_the_text_of_a_url(make: Callable[[str], o
                 assert SECRET not in repr(trace.tb_frame.f_locals)
             trace = trace.tb_next
         error = error.__cause__ or error.__context__
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: unimq.URL("x", password=f"{SECRET}\0"),
+        lambda: unimq.URL("x", password=SECRET, options={"password_file": "/none"}),
+        lambda: unimq.URL("x", options={"token": f"{SECRET}\0"}),
+        lambda: unimq.URL("x").with_credentials("ada", f"{SECRET}\n"),
+        lambda: unimq.URL("x").with_options(token=f"{SECRET}\0"),
+        lambda: with_credentials(unimq.URL("x"), lambda: (SECRET,)),  # type: ignore[arg-type, return-value]
+    ],
+)
+def test_no_frame_has_a_secret_that_was_refused(make: Callable[[], object]) -> None:
+    """Where a URL is put together, or the credentials of a connection."""
+    with pytest.raises((unimq.InvalidURL, unimq.InvalidArgument)) as caught:
+        make()
+    check_frames(caught.value)
 
 
 def test_a_requirement_that_is_a_url_shows_no_password() -> None:
