@@ -18,6 +18,7 @@ from unimq.codec import codec_for
 from unimq.driver import Session
 from unimq.errors import Closed, InvalidArgument, InvalidURL, Unsupported
 from unimq.hooks import Hooks
+from unimq.masking import without_frames
 from unimq.message import Message
 from unimq.options import Settings, count, seconds, short
 from unimq.place import place_of
@@ -56,6 +57,7 @@ class Pong(msgspec.Struct, frozen=True):
 class Client:
     """The connections of one URL. Safe to share between threads; lazy: it connects when it is first used."""
 
+    @without_frames
     def __init__(
         self,
         url: "str | URL | None" = None,

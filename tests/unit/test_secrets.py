@@ -94,7 +94,17 @@ def test_of_a_url_that_is_refused_only_the_scheme_is_shown() -> None:
 
 @pytest.mark.parametrize("make", [unimq.Queue, unimq.AsyncQueue, unimq.Client, unimq.AsyncClient, unimq.connect])
 @pytest.mark.parametrize(
-    "rest", ["@", "?nosuch=1", "?lease=soon", "?require=fifo", f"?dead=x://ada:{SECRET}%40h", f"?codec=x://{SECRET}"]
+    "rest",
+    [
+        "@",
+        "?nosuch=1",
+        "?lease=soon",
+        "?require=fifo",
+        f"?dead=x://ada:{SECRET}%40h",
+        f"?codec=x://{SECRET}",
+        f"?journal=x://ada:{SECRET}%40h",
+        f"?require=x://ada:{SECRET}%40h",
+    ],
 )
 def test_no_frame_of_a_constructor_has_the_text_of_a_url(make: Callable[[str], object], rest: str) -> None:
     """Whatever is wrong with it, and whoever is asked."""
