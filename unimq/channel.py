@@ -54,9 +54,9 @@ class Channel(Generic[T]):
         """Check the name and wire the parts together. No I/O."""
         self.client = client
         self.name = name
+        check_name(name, client.capabilities.limits)
         self.shown = shown_name(name)
         """The name for texts."""
-        check_name(name, client.capabilities.limits)
         self.is_dead = is_dead or name == settings.dead
         """Whether this is the dead-letter queue of another: a reject discards in it. Its name alone says nothing."""
         if self.is_dead:
