@@ -46,7 +46,9 @@ class Hygiene(Cases):
         """Making one starts nothing and opens nothing."""
         threads, files = threading.active_count(), _open_files()
         queue = lab.queue()
-        assert (threading.active_count(), _open_files()) == (threads, files)
+        # Not more: a library may still be closing, in a thread of its own, what the bench had opened before.
+        assert threading.active_count() <= threads
+        assert _open_files() <= files
         await queue.close()
 
     async def test_no_password_is_shown(self, lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
