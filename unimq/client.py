@@ -78,11 +78,7 @@ class Client:
             InvalidURL, DriverMissing: the URL cannot be used, or its client library is not installed.
             InvalidArgument, Unsupported: a requirement nobody knows, or one that does not hold.
         """
-        try:
-            url = URL.parse(url)
-        except InvalidURL:
-            url = None  # no frame's local variables have the text of what was refused
-            raise
+        url = URL.parse(url)
         self.driver = registry.driver_of(url)
         self.url = url if self.driver.path_is_queue else url.anchored()
         registry.require_library(self.driver)
@@ -317,6 +313,7 @@ class Client:
         return self._capabilities
 
 
+@without_frames
 def connect(
     url: "str | URL | None" = None,
     *,
@@ -325,11 +322,6 @@ def connect(
     hooks: Hooks | None = None,
 ) -> Client:
     """A `Client` for `url`, for more than one queue on the same connections. No I/O; arguments as `Client`."""
-    try:
-        url = URL.parse(url)
-    except InvalidURL:
-        url = None  # no frame's local variables have the text of what was refused
-        raise
     return Client(url, require=require, credentials=credentials, hooks=hooks)
 
 

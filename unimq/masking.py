@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable
 from typing import Any, Final, ParamSpec, TypeVar
 
+from unimq.errors import UnimqError
+
 __all__ = ["MASK", "Secret", "is_secret", "shown_name", "without_frames", "without_url"]
 
 P = ParamSpec("P")
@@ -54,7 +56,7 @@ def shown_name(name: str) -> str:
 
 
 def without_frames(call: Callable[P, R]) -> Callable[P, R]:
-    """What `call` refuses (`ValueError`) comes without the frames in which its arguments stand in clear.
+    """What `call` raises on purpose comes without the frames in which its arguments stand in clear.
 
     Tools that report errors show the local variables of each frame.
     """
@@ -63,9 +65,10 @@ def without_frames(call: Callable[P, R]) -> Callable[P, R]:
     def called(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return call(*args, **kwargs)
-        except ValueError as error:
+        except UnimqError as error:
             refused = error.with_traceback(None)
-        del args, kwargs
+        finally:
+            del args, kwargs
         raise refused
 
     return called

@@ -12,7 +12,7 @@ from unimq import admin
 from unimq.calling import Calling
 from unimq.capabilities import Capabilities
 from unimq.channel import Channel, label, refuse_pickling, with_count
-from unimq.errors import InvalidURL
+from unimq.masking import without_frames
 from unimq.message import Message, Receipt
 from unimq.options import count, timeout_seconds
 from unimq.outcomes import raise_failures
@@ -68,6 +68,7 @@ class Queue(Calling[T]):
         credentials: "Credentials | None" = None,
         hooks: "Hooks | None" = None,
     ) -> None: ...
+    @without_frames
     def __init__(  # noqa: PLR0913 - each is a keyword of its own
         self,
         url: "str | URL | None" = None,
@@ -101,11 +102,7 @@ class Queue(Calling[T]):
         """
         from unimq.client import Client  # noqa: PLC0415 - a client makes queues, so one of the two imports comes late
 
-        try:
-            url = URL.parse(url)
-        except InvalidURL:
-            url = None  # no frame's local variables have the text of what was refused
-            raise
+        url = URL.parse(url)
         options = {"codec": codec, "lease": lease, "max_deliveries": max_deliveries}
         client = Client(with_count(url, max_deliveries), require=require, credentials=credentials, hooks=hooks)
         self._adopt(client.channel(name, type, Message, **options), owns_client=True)

@@ -121,6 +121,7 @@ class URL:
         self._check()
 
     @classmethod
+    @without_frames
     def parse(cls, text: "str | URL | None" = None, *, environ: Mapping[str, str] | None = None) -> "URL":
         """The URL that `text` writes; `None` takes the environment variable `UNIMQ_URL`, a URL is returned as it is.
 
@@ -138,13 +139,7 @@ class URL:
                 _refuse("", "none was given and UNIMQ_URL is not set: pass a URL such as sqlite:///jobs.db?queue=jobs")
         if not isinstance(text, str):
             _refuse("", f"it must be a str or a unimq.URL, is {type(text).__name__}")
-        try:
-            return _Parser(text, environ).parse()
-        except InvalidURL as error:
-            refused = error.with_traceback(None)
-        # From here, where no frame's local variables have the text: tools that report errors show them.
-        del text, environ
-        raise refused
+        return _Parser(text, environ).parse()
 
     @property
     def password(self) -> str | None:

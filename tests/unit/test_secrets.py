@@ -114,6 +114,15 @@ def test_no_frame_of_a_constructor_has_the_text_of_a_url(make: Callable[[str], o
     check_frames(caught.value)
 
 
+@pytest.mark.parametrize("make", [unimq.Queue, unimq.AsyncQueue, unimq.Client, unimq.AsyncClient, unimq.connect])
+def test_no_frame_has_the_text_of_a_url_that_lacks_what_is_required(make: Callable[[str], object]) -> None:
+    """That is no mistake in the URL, and ends the same way."""
+    urls = [f"activemq://ada:{SECRET}@h/jobs?require=outbox"]
+    with pytest.raises(unimq.Unsupported) as caught:
+        make(urls[0])
+    check_frames(caught.value)
+
+
 def check_frames(error: BaseException | None) -> None:
     """Hold that no frame of it and of what it came from has the secret, but those of this file."""
     while error is not None:

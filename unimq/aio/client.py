@@ -18,8 +18,8 @@ from unimq.aio.twins import twin_of
 from unimq.capabilities import Capabilities
 from unimq.channel import refuse_pickling
 from unimq.client import Client, Pong
-from unimq.errors import InvalidURL
 from unimq.hooks import Hooks
+from unimq.masking import without_frames
 from unimq.message import Letter
 from unimq.options import count
 from unimq.receiver import park
@@ -41,6 +41,7 @@ _THREADS: Final = 8
 
 @twin_of(Client)
 class AsyncClient:
+    @without_frames
     def __init__(
         self,
         url: "str | URL | None" = None,
@@ -49,11 +50,7 @@ class AsyncClient:
         credentials: "Credentials | None" = None,
         hooks: Hooks | None = None,
     ) -> None:
-        try:
-            url = URL.parse(url)
-        except InvalidURL:
-            url = None  # no frame's local variables have the text of what was refused
-            raise
+        url = URL.parse(url)
         self.sync = Client(url, require=require, credentials=credentials, hooks=hooks)
         """The client whose sessions are used; for unimq's own use."""
         self.sync.calls = AsyncCaller(self)

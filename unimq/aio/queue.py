@@ -19,8 +19,9 @@ from unimq.capabilities import Capabilities
 from unimq.channel import Channel, label, refuse_pickling, with_count
 from unimq.client import Pong
 from unimq.driver import Outgoing, Stats
-from unimq.errors import Empty, InvalidURL, UnimqError
+from unimq.errors import Empty, UnimqError
 from unimq.hooks import Hooks
+from unimq.masking import without_frames
 from unimq.message import Letter, Receipt
 from unimq.options import count, timeout_seconds
 from unimq.outcomes import raise_failures
@@ -72,6 +73,7 @@ class AsyncQueue(Generic[T]):
         credentials: "Credentials | None" = None,
         hooks: Hooks | None = None,
     ) -> None: ...
+    @without_frames
     def __init__(  # noqa: PLR0913
         self,
         url: "str | URL | None" = None,
@@ -87,11 +89,7 @@ class AsyncQueue(Generic[T]):
     ) -> None:
         from unimq.aio.client import AsyncClient  # noqa: PLC0415 - a client makes queues, so one import comes late
 
-        try:
-            url = URL.parse(url)
-        except InvalidURL:
-            url = None  # no frame's local variables have the text of what was refused
-            raise
+        url = URL.parse(url)
         options = {"codec": codec, "lease": lease, "max_deliveries": max_deliveries}
         client = AsyncClient(with_count(url, max_deliveries), require=require, credentials=credentials, hooks=hooks)
         self._adopt(client, client.sync.channel(name, type, AsyncMessage, **options), owns_client=True)
