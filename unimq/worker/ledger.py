@@ -1,18 +1,20 @@
 """What a worker is doing: messages at work, what became of those before, and whether the server answers."""
 
+import math
 import threading
 import time
 from collections import Counter
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
 from unimq.errors import UnimqError
+from unimq.message import Letter
 from unimq.worker.handling import Fate, log
 
 __all__ = ["Health", "Ledger"]
 
-M = TypeVar("M")
+M = TypeVar("M", bound=Letter[Any])
 
 _PAUSE_FIRST: Final = 0.1
 _PAUSE_LONGEST: Final = 10.0
@@ -64,11 +66,12 @@ class Ledger(Generic[M]):
             if fate is not None:
                 self._counts[fate if ours else "lost"] += 1
 
-    def at_work(self, longest: float) -> list[M]:
-        """The messages whose handlers were called no more than `longest` seconds ago."""
+    def to_extend(self, lease: float, longest: float = math.inf) -> list[M]:
+        """The messages at work of whose `lease` a third is over, begun no more than `longest` seconds ago."""
         now = time.monotonic()
         with self._lock:
-            return [message for message, start in self._running.items() if now - start < longest]
+            young = [message for message, start in self._running.items() if now - start < longest]
+        return [one for one in young if one.lease_remaining is not None and one.lease_remaining < lease * 2 / 3]
 
     def take_away(self) -> list[M]:
         """The messages at work, which are so no more."""

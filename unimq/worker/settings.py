@@ -1,17 +1,20 @@
 """What workers of both faces check and know in the same way."""
 
-from collections.abc import Callable, Mapping
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from unimq.errors import InvalidArgument
 from unimq.options import short
 from unimq.worker.policy import RetryPolicy
 
-__all__ = ["DEFAULT_POLICY", "LOOKS_IN_A_LEASE", "handled_queues"]
+__all__ = ["DEFAULT_POLICY", "LOOKS_IN_A_LEASE", "STOP_SIGNALS", "handled_queues", "wrapped"]
 
 H = TypeVar("H", bound=Callable[..., Any])
 
 DEFAULT_POLICY: Final = RetryPolicy()
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 LOOKS_IN_A_LEASE: Final = 10
 """How often in the time of a lease is looked whether it has to be extended."""
 
@@ -28,3 +31,15 @@ def handled_queues(
         msg = "handlers={}: must have one or more"
         raise InvalidArgument(msg)
     return [(client.queue(name, max_deliveries=retry.attempts), handler) for name, handler in named]
+
+
+def wrapped(handler: H, middleware: Sequence[Callable[[Any, H], object]]) -> H:
+    """The handler with its middleware around it, the first outermost; that of either face."""
+    call: Any = handler
+    for layer in reversed(middleware):
+        call = partial(_through, layer, call)
+    return call  # type: ignore[no-any-return] # it is called as the handler is
+
+
+def _through(layer: Callable[[Any, Any], object], handler: Any, message: Any) -> object:
+    return layer(message, handler)  # of asyncio: what is awaited

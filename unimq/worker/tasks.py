@@ -1,13 +1,10 @@
 """The worker of asyncio: tasks that take messages and await their handlers, until it is told to stop."""
 
 import asyncio
-import math
-import signal
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from unimq.aio import AsyncClient, AsyncMessage
 from unimq.errors import Closed, InvalidArgument, TooLarge, UnimqError
@@ -16,11 +13,9 @@ from unimq.url import URL
 from unimq.worker.handling import AsyncHandler, AsyncMiddleware, Fate, log, settlement, tell, unsendable, unsettled
 from unimq.worker.ledger import Health, Ledger
 from unimq.worker.policy import RetryPolicy
-from unimq.worker.settings import DEFAULT_POLICY, LOOKS_IN_A_LEASE, handled_queues
+from unimq.worker.settings import DEFAULT_POLICY, LOOKS_IN_A_LEASE, STOP_SIGNALS, handled_queues, wrapped
 
 __all__ = ["AsyncWorker"]
-
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class AsyncWorker:
@@ -53,7 +48,7 @@ class AsyncWorker:
         self._client = url if isinstance(url, AsyncClient) else AsyncClient(url)
         pairs = handled_queues(self._client, handlers, concurrency, retry)
         self._queues = [queue for queue, _ in pairs]
-        self._handlers = {queue.name: _wrapped(handler, middleware) for queue, handler in pairs}
+        self._handlers = {queue.name: wrapped(handler, middleware) for queue, handler in pairs}
         self._policy = retry
         self._concurrency = concurrency
         self._grace = seconds(grace, "grace")
@@ -174,10 +169,9 @@ class AsyncWorker:
         lease = self._client.sync.settings.lease
         while True:
             await asyncio.sleep(lease / LOOKS_IN_A_LEASE)
-            for message in self._ledger.at_work(math.inf):
-                if message.lease_remaining is not None and message.lease_remaining < lease * 2 / 3:
-                    with suppress(UnimqError):  # tried again, as long as it is at work
-                        await message.extend()
+            for message in self._ledger.to_extend(lease):
+                with suppress(UnimqError):  # tried again, as long as it is at work
+                    await message.extend()
 
     async def _end(self, takers: Sequence["asyncio.Task[None]"]) -> None:
         for task in takers:
@@ -192,7 +186,7 @@ class AsyncWorker:
     def _signals(self) -> Generator[None]:
         loop = asyncio.get_running_loop()
         try:
-            for number in _SIGNALS:
+            for number in STOP_SIGNALS:
                 loop.add_signal_handler(number, self.stop)
         except (NotImplementedError, ValueError, RuntimeError):  # Windows, or not the main thread
             yield
@@ -200,15 +194,5 @@ class AsyncWorker:
         try:
             yield
         finally:
-            for number in _SIGNALS:
+            for number in STOP_SIGNALS:
                 loop.remove_signal_handler(number)
-
-
-def _wrapped(handler: AsyncHandler, middleware: Sequence[AsyncMiddleware]) -> AsyncHandler:
-    for layer in reversed(middleware):
-        handler = partial(_through, layer, handler)
-    return handler
-
-
-async def _through(layer: AsyncMiddleware, handler: AsyncHandler, message: AsyncMessage[Any]) -> object:
-    return await layer(message, handler)

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from functools import partial
 from queue import Empty as NothingOrdered
 from queue import SimpleQueue
 from types import FrameType
@@ -22,7 +21,7 @@ from unimq.url import URL
 from unimq.worker.handling import Fate, Handler, Middleware, log, settlement, tell, unsendable, unsettled
 from unimq.worker.ledger import Health, Ledger
 from unimq.worker.policy import RetryPolicy
-from unimq.worker.settings import DEFAULT_POLICY, LOOKS_IN_A_LEASE, handled_queues
+from unimq.worker.settings import DEFAULT_POLICY, LOOKS_IN_A_LEASE, STOP_SIGNALS, handled_queues, wrapped
 
 __all__ = ["Worker"]
 
@@ -79,7 +78,7 @@ class Worker:
         self._client = url if isinstance(url, Client) else Client(url)
         pairs = handled_queues(self._client, handlers, concurrency, retry)
         self._queues: list[Queue[Any]] = [queue for queue, _ in pairs]
-        self._handlers = {queue.name: _wrapped(handler, middleware) for queue, handler in pairs}
+        self._handlers = {queue.name: wrapped(handler, middleware) for queue, handler in pairs}
         self._policy = retry
         self._concurrency = concurrency
         self._grace = seconds(grace, "grace")
@@ -197,10 +196,9 @@ class Worker:
         lease = self._client.settings.lease
         longest = math.inf if self._max_runtime is None else self._max_runtime
         while not ended.wait(lease / LOOKS_IN_A_LEASE):
-            for message in self._ledger.at_work(longest):
-                if message.lease_remaining is not None and message.lease_remaining < lease * 2 / 3:
-                    with suppress(UnimqError):  # tried again, as long as it is at work
-                        message.extend()
+            for message in self._ledger.to_extend(lease, longest):
+                with suppress(UnimqError):  # tried again, as long as it is at work
+                    message.extend()
 
     def _end(self, threads: Sequence[threading.Thread]) -> None:
         until = time.monotonic() + self._grace
@@ -226,23 +224,13 @@ class Worker:
             self.stop()
 
         before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {
-            number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)
+            number: signal.signal(number, stop) for number in STOP_SIGNALS
         }
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def _wrapped(handler: Handler, middleware: Sequence[Middleware]) -> Handler:
-    for layer in reversed(middleware):
-        handler = partial(_through, layer, handler)
-    return handler
-
-
-def _through(layer: Middleware, handler: Handler, message: Message[Any]) -> object:
-    return layer(message, handler)
 
 
 def _release(message: Message[Any]) -> None:
