@@ -38,7 +38,9 @@ def copy_of(letter: Letter[Any], target: "Channel[Any]", *, verbatim: bool = Fal
     return msgspec.structs.replace(message, headers=None)
 
 
-def dead_letter_of(letter: Letter[Any], target: "Channel[Any]", reason: str, deliveries: int | None) -> Outgoing:
+def dead_letter_of(
+    letter: Letter[Any], target: "Channel[Any]", reason: str, deliveries: int | None, details: str
+) -> Outgoing:
     """The message for the dead-letter queue, with as much of its story as fits into the backend's body limit."""
     own = {k: v for k, v in letter.headers.items() if not k.startswith(reserved.DEAD_PREFIX)}
     origin = {reserved.DEAD_ORIGIN: letter.queue}
@@ -47,10 +49,11 @@ def dead_letter_of(letter: Letter[Any], target: "Channel[Any]", reason: str, del
     story = {reserved.DEAD_REASON: reserved.reason_text(reason), reserved.DEAD_AT: f"{time.time():.6f}"}
     if deliveries is not None:
         story[reserved.DEAD_DELIVERIES] = str(deliveries)
+    whole = {**story, reserved.DEAD_DETAILS: reserved.details_text(details)} if details else story
     brief = {reserved.DEAD_REASON: reserved.reason_text(reason)[:_SHORT_REASON]}
-    for headers in ({**own, **origin, **story}, {**own, **origin, **story, **brief}, {**own, **origin}):
+    for told in (whole, story, {**story, **brief}, {}):
         with contextlib.suppress(TooLarge):
-            return copy_of(letter, target, headers=headers, expires_at=None, delivery_count=0)
+            return copy_of(letter, target, headers={**own, **origin, **told}, expires_at=None, delivery_count=0)
     return copy_of(letter, target, verbatim=True, headers=None, expires_at=None)
 
 

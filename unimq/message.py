@@ -315,16 +315,17 @@ class Message(Letter[T]):
         """
         self._channel.settler.nack(self, delay)
 
-    def reject(self, reason: str = "rejected") -> None:
+    def reject(self, reason: str = "rejected", details: str = "") -> None:
         """Given up: moved to the dead-letter queue, with `reason`, time, origin and count in its headers.
 
-        A `reason` of more than 1000 characters is shortened; what cannot be printed is replaced. Rejecting inside a
-        dead-letter queue discards the message.
+        A `reason` of more than 1000 characters is shortened; of `details`, which may have lines, such as a traceback,
+        the last 2000 are kept, where they fit. What cannot be printed is replaced. Rejecting inside a dead-letter queue
+        discards the message.
 
         Raises:
             AlreadySettled, LeaseLost, ConnectionLost, Timeout: as `ack`.
         """
-        self._channel.settler.reject(self, reason)
+        self._channel.settler.reject(self, reason, details)
 
     def discard(self) -> None:
         """Given up without a dead letter: the message is removed for good.

@@ -81,7 +81,7 @@ class Settler(Generic[T]):
             self._is_last,
             lambda last, part: (
                 self._reject_all(
-                    part, lambda one: (_MAX_DELIVERIES_REASON.format(one.delivery_count), one.delivery_count)
+                    part, lambda one: (_MAX_DELIVERIES_REASON.format(one.delivery_count), one.delivery_count, "")
                 )
                 if last
                 else self._return(part, wait, "nack")
@@ -93,23 +93,24 @@ class Settler(Generic[T]):
         self._nack_delay(0)  # whether there is a way back
         raise_one(self._return([letter], 0.0, "release", unseen=True))
 
-    def reject(self, letter: Letter[T], reason: str) -> None:
+    def reject(self, letter: Letter[T], reason: str, details: str = "") -> None:
         """Move it to the dead-letter queue; inside one, discard it."""
-        if not isinstance(reason, str):
-            msg = f"reason={short(reason)}: must be a str"
-            raise InvalidArgument(msg)
-        raise_one(self._reject_all([letter], lambda one: (reason, one.delivery_count)))
+        for name, value in (("reason", reason), ("details", details)):
+            if not isinstance(value, str):
+                msg = f"{name}={short(value)}: must be a str"
+                raise InvalidArgument(msg)
+        raise_one(self._reject_all([letter], lambda one: (reason, one.delivery_count, details)))
 
     def reject_unseen(self, letter: Letter[T]) -> None:
         """Move to the dead-letter queue what was delivered often enough before this delivery, which nobody sees."""
         before = (letter.delivery_count or 1) - 1
         reason = _TOO_OFTEN_REASON.format(before, self._channel.settings.max_deliveries)
-        raise_one(self._reject_all([letter], lambda _: (reason, before)))
+        raise_one(self._reject_all([letter], lambda _: (reason, before, "")))
 
     def _reject_all(
-        self, letters: Sequence[Letter[T]], why: Callable[[Letter[T]], tuple[str, int | None]]
+        self, letters: Sequence[Letter[T]], why: Callable[[Letter[T]], tuple[str, int | None, str]]
     ) -> list[UnimqError | None]:
-        """`why` gives the reason, and how many deliveries there were."""
+        """`why` gives the reason, how many deliveries there were, and details."""
         channel = self._channel
         if channel.is_dead:
             return self._many(letters, _ack, "reject")

@@ -57,6 +57,21 @@ def test_the_face_refuses_what_is_absent(imitating: Opener, name: str) -> None:
             queue.put("four")
 
 
+@pytest.mark.parametrize(("length", "kept"), [(1000, True), (5000, False)])
+def test_details_of_a_dead_letter_are_left_out_where_they_do_not_fit(
+    imitating: Opener, name: str, length: int, *, kept: bool
+) -> None:
+    """Before its reason is shortened."""
+    imitating(limits=Limits(body=6000))
+    reason = "r" * 500
+    with unimq.Queue(f"memory://{name}/jobs?profile=imitated") as queue:
+        queue.put("x" * (length - 2))
+        queue.get(timeout=0).reject(reason, "d" * 2000)
+        dead = queue.dead.get(timeout=0)
+        assert dead.headers["unimq-dead-reason"] == reason
+        assert ("unimq-dead-details" in dead.headers) is kept
+
+
 def test_the_session_refuses_what_is_absent(imitating: Opener) -> None:
     """As a guard behind the face: nothing is done."""
     session = imitating(nack=absent(), stats=absent())

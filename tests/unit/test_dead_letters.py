@@ -185,6 +185,24 @@ def test_any_reason_can_be_told(reason: str, told: str) -> None:
         assert queue.dead.peek()[0].headers["unimq-dead-reason"] == told
 
 
+@pytest.mark.parametrize(
+    ("details", "told"),
+    [
+        ("x" * 5000 + "\nlast", "..." + "x" * 1992 + "\nlast"),
+        ("first\r\n\x1b[31mcaf\udce9", "first\n\ufffd[31mcaf\ufffd"),
+        ("x" * 2000, "x" * 2000),
+    ],
+)
+def test_details_keep_their_lines_and_their_end(details: str, told: str) -> None:
+    """A traceback has the cause at its end."""
+    with unimq.Queue("memory:///jobs") as queue:
+        queue.put(1)
+        queue.get(timeout=0).reject("broken", details)
+        assert queue.dead.peek()[0].headers["unimq-dead-details"] == told
+        assert queue.dead.redrive() == 1
+        assert not any(name.startswith("unimq-dead") for name in queue.get(timeout=0).headers)
+
+
 def test_a_reason_is_a_text() -> None:
     """Anything else is refused, and the message stays in hand."""
     with unimq.Queue("memory:///jobs") as queue:

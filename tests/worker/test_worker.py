@@ -55,7 +55,7 @@ class TestOutcomes:
             assert (found, queue.size()) == ([1, 2, 3], 0)
 
     def test_what_raises_comes_again_until_it_is_given_up(self, url: str) -> None:
-        """After `attempts` tries the dead letter has the error and where it was raised."""
+        """After `attempts` tries the dead letter has the error, where it was raised, and the whole traceback."""
         with Queue[Any](url) as queue, at_work(Worker(url, fail, retry=AT_ONCE)) as worker:
             queue.put("answer")
             until(lambda: worker.health().rejected == 1)
@@ -63,6 +63,9 @@ class TestOutcomes:
             (dead,) = queue.dead.peek()
             assert dead.headers["unimq-dead-reason"].startswith("LookupError: answer (at ")
             assert "in fail)" in dead.headers["unimq-dead-reason"]
+            lines = dead.headers["unimq-dead-details"].splitlines()
+            assert (lines[0], lines[-1]) == ("Traceback (most recent call last):", "LookupError: answer")
+            assert any(line.endswith("in fail") for line in lines)
             assert dead.headers["unimq-dead-deliveries"] == "3"
 
     def test_a_final_exception_is_not_tried_again(self, url: str) -> None:
@@ -83,6 +86,7 @@ class TestOutcomes:
             queue.put(1)
             until(lambda: queue.dead.size() == 1)
             assert queue.dead.peek()[0].headers["unimq-dead-reason"] == "no such customer"
+            assert "unimq-dead-details" not in queue.dead.peek()[0].headers
 
     def test_retry_says_when(self, url: str) -> None:
         """Not before its delay is over."""

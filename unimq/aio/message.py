@@ -28,8 +28,8 @@ class AsyncMessage(Letter[T]):
     async def nack(self, delay: float | timedelta = 0) -> None:
         await self._face.run(self._channel.settler.nack, self, delay)
 
-    async def reject(self, reason: str = "rejected") -> None:
-        await self._face.run(self._channel.settler.reject, self, reason)
+    async def reject(self, reason: str = "rejected", details: str = "") -> None:
+        await self._face.run(self._channel.settler.reject, self, reason, details)
 
     async def discard(self) -> None:
         await self._face.run(self._channel.settler.ack, self, "discard")

@@ -304,11 +304,14 @@ class Settling(Cases):
         queue = lab.queue()
         for reason in ("x" * 5000, "a\0b\x1b[31m\r\n", "caf\udce9.txt", ""):
             await queue.put("x")
-            await (await lab.receive(queue)).reject(reason)
+            await (await lab.receive(queue)).reject(reason, details=f"first\n{reason}\nlast: ü\0")
             dead = await lab.receive(queue.dead)
             told = dead.headers["unimq-dead-reason"]
             assert len(told) <= 1000
             assert told.isprintable()
+            *before, last = dead.headers["unimq-dead-details"].split("\n")
+            assert before
+            assert last == "last: ü\ufffd"
             await dead.ack()
 
     async def test_a_with_block_leaves_alone_what_is_settled(self, lab: Lab) -> None:

@@ -70,7 +70,7 @@ def settlement(message: Letter[Any], error: Exception | None, policy: RetryPolic
     count = message.delivery_count
     if isinstance(error, InvalidMessage) or policy.is_last(error, count):
         log.error("%r is given up", message, exc_info=error)
-        return Settlement("rejected", "reject", _reason(error), why=_words(error))
+        return Settlement("rejected", "reject", _reason(error), _trace(error), why=_words(error))
     pause = policy.after(error, count) if can_wait else 0.0
     log.warning("%r failed and is tried again in %.1f s", message, pause, exc_info=error)
     return Settlement("retried", "nack", pause)
@@ -113,3 +113,8 @@ def _reason(error: Exception) -> str:
         return said
     places = traceback.extract_tb(error.__traceback__)
     return f"{said} (at {places[-1].filename}:{places[-1].lineno}, in {places[-1].name})" if places else said
+
+
+def _trace(error: Exception) -> str:
+    """Where it came from, for the dead letter; what a handler said on purpose needs none."""
+    return "" if isinstance(error, (Reject, InvalidMessage)) else "".join(traceback.format_exception(error))
