@@ -1,30 +1,17 @@
 """Looking after a queue: counting, peeking, removing. Each asks every host and puts the answers together."""
 
-import math
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from unimq import headers as reserved
 from unimq.driver import Delivery, Session, Stats
-from unimq.errors import (
-    ConnectError,
-    ConnectionLost,
-    Empty,
-    InvalidName,
-    StorageError,
-    Timeout,
-    UnimqError,
-    Unsupported,
-)
+from unimq.errors import Unsupported
 from unimq.message import Letter
-from unimq.outcomes import raise_failures
 from unimq.sender import text, unsupported
 
 if TYPE_CHECKING:
     from unimq.channel import Channel
 
-__all__ = ["cancel", "delete", "peek", "purge", "redrive", "size", "stats"]
+__all__ = ["cancel", "delete", "peek", "purge", "size", "stats"]
 
 R = TypeVar("R")
 
@@ -73,67 +60,6 @@ def cancel(channel: "Channel[Any]", message_id: str) -> bool:
 def delete(channel: "Channel[Any]") -> None:
     """Remove it from all hosts."""
     _ask("delete", channel, lambda session, deadline: session.delete(channel.name, deadline))
-
-
-def redrive(channel: "Channel[Any]", parent: "Channel[Any]", limit: int | None) -> int:
-    """How many dead letters went back to where they came from, those without a usable origin to `parent`.
-
-    What died after the start stays, or a consumer that rejects it again would keep this going for ever.
-    """
-    start = time.time()
-    waiting = _waiting(channel)
-    most = min(math.inf if waiting is None else waiting, math.inf if limit is None else limit)
-    outcomes: list[UnimqError | None] = []
-    stuck: list[Letter[Any]] = []
-    while len(outcomes) < most:
-        try:
-            letter = channel.receiver.get_many(1, 0.0)[0]
-        except Empty:
-            break
-        if waiting is None and _died_at(letter) > start:
-            stuck.append(letter)
-            break
-        headers = {k: v for k, v in letter.headers.items() if not k.startswith(reserved.DEAD_PREFIX)}
-        try:
-            channel.settler.put_back(letter, _origin(letter, channel, parent), headers or None)
-        except (ConnectError, ConnectionLost, Timeout, StorageError):
-            channel.settler.give_back([*stuck, letter])
-            raise
-        except UnimqError as error:
-            # One that cannot go back keeps none of the others from it; it is held until the end, or it came again.
-            stuck.append(letter)
-            outcomes.append(error)
-        else:
-            outcomes.append(None)
-    channel.settler.give_back(stuck)
-    raise_failures("redrive", outcomes)
-    return len(outcomes)
-
-
-def _waiting(channel: "Channel[Any]") -> int | None:
-    """How many dead letters there are, where that is known for certain."""
-    if not channel.capabilities.stats:
-        return None
-    counts = stats(channel)
-    return None if counts.approximate or counts.ready is None else counts.ready
-
-
-def _died_at(letter: Letter[Any]) -> float:
-    """When it was given up, by the clock of whoever gave it up; long ago where that cannot be read."""
-    try:
-        return float(letter.headers.get(reserved.DEAD_AT, "-inf"))
-    except ValueError:
-        return -math.inf
-
-
-def _origin(letter: Letter[Any], channel: "Channel[Any]", parent: "Channel[Any]") -> "Channel[Any]":
-    name = letter.headers.get(reserved.DEAD_ORIGIN, parent.name)
-    if name == parent.name or (name == channel.name and parent.client is channel.client):
-        return parent  # back among the dead letters it would be taken again and again
-    try:
-        return parent.client.channel(name, None, parent.letter)
-    except InvalidName:  # another backend, or a foreign program, takes other names
-        return parent
 
 
 def _ask(capability: str, channel: "Channel[Any]", call: Callable[[Session, float], R]) -> list[R]:

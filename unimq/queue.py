@@ -16,6 +16,7 @@ from unimq.masking import without_frames
 from unimq.message import Message, Receipt
 from unimq.options import count, timeout_seconds
 from unimq.outcomes import raise_failures
+from unimq.redrive import redrive
 from unimq.url import URL
 
 if TYPE_CHECKING:
@@ -383,14 +384,16 @@ class DeadLetterQueue(Queue[T]):
         queue._parent = parent
         return queue
 
-    def redrive(self, limit: int | None = None) -> int:
+    def redrive(self, limit: int | None = None, *, id: str | None = None, rate: float | None = None) -> int:  # noqa: A002
         """Put dead letters back where they came from, as if never delivered; returns how many.
 
-        It stops after `limit` (1 or more), or when those that were there at the start are back. What has an origin that
-        is no name here goes to the queue whose dead letters these are.
+        It ends with those that were there at the start, or after `limit` (1 or more). With `id`, one that has it goes
+        back: 1, or 0 when there is none; the others are in hand during the search. `rate` is how many a second at most
+        (0.001 to a million). What has an origin that is no name here goes to the queue whose dead letters these are.
 
         Raises:
-            InvalidArgument: `limit` is out of its range.
+            InvalidArgument: an argument is out of its range.
+            Unsupported: `id`, where what is in hand dies with this process (at-most-once).
             BatchError: some could not be put back and are still there; `outcomes` has `None` or an error for each.
         """
-        return admin.redrive(self._channel, self._parent, None if limit is None else count(limit, "limit", most=2**53))
+        return redrive(self._channel, self._parent, limit, id, rate)

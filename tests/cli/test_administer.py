@@ -1,10 +1,9 @@
-"""stats, queues, purge and the dead letters."""
+"""stats, queues and purge."""
 
 import json
 
 import pytest
 
-import unimq
 from unimq.capabilities import absent
 from unimq.driver import Stats
 
@@ -75,27 +74,6 @@ def test_what_cannot_be_purged_is_not_asked_for(run, odd) -> None:
     """It is refused, with exit code 2."""
     odd.changed = {"purge": absent("delete it instead")}
     assert "purge" in run("purge", "odd://x/mail", "--yes", code=2).stderr
-
-
-def test_dead_letters_are_shown_put_back_and_removed(run, here: str) -> None:
-    """With their reasons, long bodies cut, and without what would play with the terminal."""
-    with unimq.Queue(here) as queue:
-        queue.put_many([1, "\x1b[31m" + "x" * 100, 3])
-        for message in queue.get_many(3, timeout=0):
-            message.reject("no good")
-    shown = run("dead", "list", here).stdout
-    head, *rows = shown.splitlines()
-    assert head.split() == ["id", "deliveries", "reason", "body"]
-    assert [row.count("no good") for row in rows] == [1, 1, 1]
-    assert rows[1].endswith("xxx...")
-    assert "\x1b" not in shown
-    listed = [json.loads(line) for line in run("dead", "list", here, "--json", "--count", "2").stdout.splitlines()]
-    assert [one["headers"]["unimq-dead-reason"] for one in listed] == ["no good", "no good"]
-    assert run("dead", "redrive", here, "--limit", "1").stdout == "1 message put back\n"
-    assert run("get", here).stdout == "1\n"
-    assert json.loads(run("dead", "purge", here, "--yes", "--json").stdout) == {"purged": 2, "queue": "mail.dead"}
-    assert json.loads(run("dead", "redrive", here, "--json").stdout) == {"redriven": 0}
-    assert "no dead letters in mail.dead" in run("dead", "list", here).stderr
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_every_command_has_a_help_with_an_example(run) -> None:
         text = run(command, "--help").stdout
         assert f"Example: unimq {command}" in text
         assert "[URL]" in text
-    for command in ("list", "redrive", "purge"):
+    for command in ("list", "show", "redrive", "purge"):
         assert f"Example: unimq dead {command}" in run("dead", command, "--help").stdout
     assert run("--version").stdout == f"unimq {unimq.__version__}\n"
 

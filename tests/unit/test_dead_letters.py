@@ -1,6 +1,7 @@
 """Dead letters: what goes there, what stays there, and how it comes back."""
 
 import math
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -302,3 +303,32 @@ def test_the_reason_and_the_header_agree_on_the_deliveries() -> None:
             ("nacked after 2 deliveries, the most that is allowed", "2"),
             ("delivered 2 times, 2 are allowed", "2"),
         ]
+
+
+def test_a_search_leaves_the_others_in_their_order() -> None:
+    """Uncounted too, however far behind the one that is looked for stood."""
+    with unimq.Queue("memory:///jobs") as queue:
+        for number in range(250):
+            queue.put(number, id=f"no{number}")
+        for message in queue.get_many(250, timeout=0):
+            message.reject()
+        assert queue.dead.redrive(id="no220") == 1
+        assert [one.body for one in queue.get_many(10, timeout=0)] == [220]
+        rest = queue.dead.get_many(300, timeout=0)
+        assert [one.body for one in rest] == [*range(220), *range(221, 250)]
+        assert {one.delivery_count for one in rest} == {1}
+
+
+def test_a_close_ends_a_redrive_that_takes_its_time() -> None:
+    """What was not put back is still there."""
+    queue = unimq.Queue("memory:///jobs")
+    queue.put_many([1, 2])
+    for message in queue.get_many(2, timeout=0):
+        message.reject()
+    closing = threading.Timer(0.2, queue.close)
+    closing.start()
+    with pytest.raises(unimq.Closed):
+        queue.dead.redrive(rate=0.001)
+    closing.join()
+    with unimq.Queue("memory:///jobs") as again:
+        assert (again.size(), again.dead.size()) == (1, 1)

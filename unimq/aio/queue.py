@@ -27,6 +27,7 @@ from unimq.options import count, timeout_seconds
 from unimq.outcomes import raise_failures
 from unimq.queue import DeadLetterQueue, Queue
 from unimq.receiver import hand_over_is_local
+from unimq.redrive import redrive
 from unimq.url import URL
 
 if TYPE_CHECKING:
@@ -355,6 +356,11 @@ class AsyncDeadLetterQueue(AsyncQueue[T]):
         queue._parent = parent
         return queue
 
-    async def redrive(self, limit: int | None = None) -> int:
-        most = None if limit is None else count(limit, "limit", most=2**53)
-        return await self.run(admin.redrive, self._channel, self._parent, most)
+    async def redrive(
+        self,
+        limit: int | None = None,
+        *,
+        id: str | None = None,  # noqa: A002
+        rate: float | None = None,
+    ) -> int:
+        return await self.run(redrive, self._channel, self._parent, limit, id, rate)

@@ -1,4 +1,4 @@
-"""stats, queues, purge and the dead letters."""
+"""stats, queues and purge."""
 
 import sys
 from typing import Any
@@ -7,22 +7,10 @@ import click
 import msgspec
 
 import unimq
-from unimq import headers as reserved
-from unimq.cli.arguments import (
-    codec_option,
-    count_option,
-    existing,
-    json_option,
-    message_queue,
-    queue_option,
-    url_argument,
-)
-from unimq.cli.show import body_of, known, message_record, messages, note, print_json, print_table
+from unimq.cli.arguments import existing, json_option, queue_option, url_argument
+from unimq.cli.show import known, messages, note, print_json, print_table
 
-__all__ = ["COMMANDS"]
-
-_SHORT = 60
-"""Characters of a body in a table: half a line."""
+__all__ = ["COMMANDS", "empty", "yes_option"]
 
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 
@@ -72,10 +60,11 @@ def queues(url: str | None, *, as_json: bool) -> None:
 def purge(url: str | None, *, queue: str | None, yes: bool, as_json: bool) -> None:
     """Remove the messages that nobody holds. It asks on a terminal; elsewhere it wants --yes."""
     with unimq.Queue(existing(url), name=queue) as emptied:
-        _purge(emptied, yes=yes, as_json=as_json)
+        empty(emptied, yes=yes, as_json=as_json)
 
 
-def _purge(queue: "unimq.Queue[Any]", *, yes: bool, as_json: bool) -> None:
+def empty(queue: "unimq.Queue[Any]", *, yes: bool, as_json: bool) -> None:
+    """Remove what waits on it, if that is wanted."""
     if not yes and not _confirmed(queue):
         note("nothing was removed")
         raise click.exceptions.Exit(1)
@@ -95,63 +84,4 @@ def _confirmed(queue: "unimq.Queue[Any]") -> bool:
     return click.confirm(f"Remove {waiting} waiting on {queue.name} of {queue.client.where}?", err=True)
 
 
-@click.group()
-def dead() -> None:
-    """Look at dead letters, put them back, or remove them. URL and --queue name the queue they come from."""
-
-
-@dead.command("list", epilog="Example: unimq dead list 'sqlite:///jobs.db?queue=mail'")
-@url_argument
-@count_option(20)
-@queue_option
-@codec_option
-@json_option
-def list_(url: str | None, count: int, *, queue: str | None, codec: str | None, as_json: bool) -> None:
-    """Show dead letters and why they were given up."""
-    with message_queue(existing(url), queue, codec) as parent:
-        letters = parent.dead.peek(count)
-        if not letters:
-            note(f"no dead letters in {parent.dead.name}")
-        elif as_json:
-            for letter in letters:
-                print_json(message_record(letter))
-        else:
-            columns = ("id", "deliveries", "reason", "body")
-            print_table(columns, [_row(letter) for letter in letters], folds={"reason", "body"})
-
-
-def _row(letter: "unimq.Message[Any]") -> tuple[str, ...]:
-    told = letter.headers
-    body = repr(body_of(letter))
-    return (
-        letter.id or "-",
-        known(told.get(reserved.DEAD_DELIVERIES)),
-        known(told.get(reserved.DEAD_REASON)),
-        body if len(body) <= _SHORT else f"{body[: _SHORT - 3]}...",
-    )
-
-
-@dead.command(epilog="Example: unimq dead redrive 'sqlite:///jobs.db?queue=mail' --limit 10")
-@url_argument
-@click.option("--limit", type=click.IntRange(1), help="How many at most; all by default.")
-@queue_option
-@json_option
-def redrive(url: str | None, limit: int | None, *, queue: str | None, as_json: bool) -> None:
-    """Put dead letters back where they came from, as if never delivered."""
-    with unimq.Queue(existing(url), name=queue) as parent:
-        moved = parent.dead.redrive(limit)
-    print_json({"redriven": moved}) if as_json else click.echo(f"{messages(moved)} put back")
-
-
-@dead.command("purge", epilog="Example: unimq dead purge 'sqlite:///jobs.db?queue=mail' --yes")
-@url_argument
-@queue_option
-@yes_option
-@json_option
-def purge_dead(url: str | None, *, queue: str | None, yes: bool, as_json: bool) -> None:
-    """Remove the dead letters. It asks on a terminal; elsewhere it wants --yes."""
-    with unimq.Queue(existing(url), name=queue) as parent:
-        _purge(parent.dead, yes=yes, as_json=as_json)
-
-
-COMMANDS = (stats, queues, purge, dead)
+COMMANDS = (stats, queues, purge)

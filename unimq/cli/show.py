@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import sys
+import time
 import traceback
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NARROW",
+    "ago",
     "body_of",
     "err",
     "explain",
@@ -85,6 +87,15 @@ def took(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds * 1e6:.0f} us"
+
+
+def ago(at: float) -> str:
+    """How long that is ago, a point in time in seconds since the Unix epoch, in the largest unit that fits."""
+    seconds = max(0.0, time.time() - at)
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 # For programs

@@ -72,6 +72,12 @@ _ASKED: Final[dict[str, tuple[str, Call, list[Any]]]] = {
     "consume timeout": ("", lambda queue, value: anext(queue.consume(timeout=value)), _NO_SECONDS),
     "peek limit": ("peek", lambda queue, value: queue.peek(value), _NO_COUNT),
     "redrive limit": ("dead_letters", lambda queue, value: queue.dead.redrive(value), [0, -1, 1.5, "1", True]),
+    "redrive id": ("dead_letters", lambda queue, value: queue.dead.redrive(id=value), [7, "", "a\nb", "x" * 201]),
+    "redrive rate": (
+        "dead_letters",
+        lambda queue, value: queue.dead.redrive(rate=value),
+        [0, -1, "1", True, float("nan"), float("inf")],
+    ),
     "put_many bodies": (
         "",
         lambda queue, value: queue.put_many(value),

@@ -1,8 +1,10 @@
 """Group 7: how often a message was delivered, what becomes of one that keeps failing, and how it comes back."""
 
+import time
+
 import pytest
 
-from unimq.errors import InvalidArgument
+from unimq.errors import InvalidArgument, Unsupported
 from unimq.testing.cases import Cases
 from unimq.testing.gates import needs, unless
 from unimq.testing.lab import PATIENCE, Lab
@@ -148,6 +150,41 @@ class Counting(Cases):
         assert len(await lab.bodies(queue, 1)) == 1
         with pytest.raises(InvalidArgument, match="limit=0"):
             await queue.dead.redrive(0)
+
+    @needs("dead_letters", "headers", "kept-once-received")
+    async def test_redrive_brings_back_one(self, lab: Lab) -> None:
+        """The one that has the id; the others are still there, each as if nobody had looked for it."""
+        queue = lab.queue()
+        for body in range(4):
+            await queue.put(body, id=f"no{body}")
+            await (await lab.receive(queue)).reject()
+        assert await queue.dead.redrive(id="no2") == 1
+        assert await lab.bodies(queue, 1) == [2]
+        assert await queue.dead.redrive(id="no2") == 0
+        await lab.nothing(queue)
+        assert sorted(await lab.bodies(queue.dead, 3)) == [0, 1, 3]
+
+    @needs("dead_letters", "headers", guarantee="at-most-once")
+    async def test_redrive_of_one_is_refused(self, lab: Lab) -> None:
+        """Where the others would be lost with the process that looks through them."""
+        queue = lab.queue()
+        await queue.put("x", id="x")
+        await (await lab.receive(queue)).reject()
+        with pytest.raises(Unsupported, match="at most once"):
+            await queue.dead.redrive(id="x")
+        assert await lab.bodies(queue.dead, 1) == ["x"]
+
+    @needs("dead_letters")
+    async def test_redrive_takes_its_time(self, lab: Lab) -> None:
+        """With a rate; the pause is between messages, and no message is in hand meanwhile."""
+        queue = lab.queue()
+        await queue.put_many([0, 1, 2])
+        for _ in range(3):
+            await (await lab.receive(queue)).reject()
+        start = time.monotonic()
+        assert await queue.dead.redrive(rate=5) == 3
+        assert time.monotonic() - start >= 0.4
+        assert sorted(await lab.bodies(queue, 3)) == [0, 1, 2]
 
     @needs("dead_letters")
     async def test_dead_letters_are_a_queue(self, lab: Lab) -> None:

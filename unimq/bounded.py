@@ -1,0 +1,66 @@
+"""Taking what was there at the start: for what empties a queue that others go on filling."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from unimq.admin import stats
+from unimq.errors import Empty
+from unimq.message import Letter
+
+if TYPE_CHECKING:
+    from unimq.channel import Channel
+
+__all__ = ["there_at_start"]
+
+_LOOK: Final = 0.5
+"""Seconds after which a pause looks whether its queue was closed."""
+
+
+def there_at_start(
+    channel: "Channel[Any]",
+    limit: int | None,
+    born: Callable[[Letter[Any]], float],
+    *,
+    batch: int = 1,
+    pause: float = 0.0,
+) -> "Iterator[list[Letter[Any]]]":
+    """What is ready now, up to `batch` at a time and `limit` in all, each batch in the hands of whoever iterates.
+
+    What came later stays, or whoever puts it, perhaps because it was taken, would keep this going for ever. Where the
+    server counts exactly its count says how many they are; elsewhere `born` does: since when the letter is there, in
+    seconds since the Unix epoch, long ago where that is unknown. From one batch to the next there are `pause` seconds
+    at least, in which nothing is taken.
+    """
+    start = time.time()
+    waiting = _waiting(channel)
+    left = min(math.inf if waiting is None else waiting, math.inf if limit is None else limit)
+    due = -math.inf
+    while left > 0:
+        _sleep_until(due, channel)
+        due = max(due, time.monotonic()) + pause
+        try:
+            letters = channel.receiver.get_many(int(min(batch, left)), 0.0)
+        except Empty:
+            return
+        young = [] if waiting is not None else [letter for letter in letters if born(letter) > start]
+        channel.settler.give_back(young)
+        left = 0 if young else left - len(letters)
+        if old := [letter for letter in letters if letter not in young]:
+            yield old
+
+
+def _sleep_until(due: float, channel: "Channel[Any]") -> None:
+    """A close ends it soon."""
+    while (rest := due - time.monotonic()) > 0:
+        channel.check_open()
+        time.sleep(min(rest, _LOOK))
+
+
+def _waiting(channel: "Channel[Any]") -> int | None:
+    """How many are ready, where that is known for certain."""
+    if not channel.capabilities.stats:
+        return None
+    counts = stats(channel)
+    return None if counts.approximate or counts.ready is None else counts.ready
