@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from unimq.remote.serving import serve
     from unimq.url import URL
     from unimq.worker import AsyncWorker, Reject, Retry, RetryPolicy, Worker
+    from unimq.worker.deduplicate import Deduplicate
 
 __version__ = "0.1.0"
 
@@ -72,6 +73,7 @@ __all__ = [
     "ConnectionEvent",
     "ConnectionLost",
     "DeadLetterQueue",
+    "Deduplicate",
     "DriverMissing",
     "Empty",
     "Full",
@@ -113,6 +115,7 @@ _ELSEWHERE = {
     "URL": "unimq.url",
     "serve": "unimq.remote.serving",
     **dict.fromkeys(("AsyncWorker", "Reject", "Retry", "RetryPolicy", "Worker"), "unimq.worker"),
+    "Deduplicate": "unimq.worker.deduplicate",
 }
 """Where the public names live; what is not here is an error. They are imported when they are first used: asyncio alone
 takes as long as everything else."""

@@ -122,6 +122,11 @@ class Letter(Generic[T]):
         return self._delivery.id
 
     @property
+    def lasting_id(self) -> str | None:
+        """The `id`, or `None` where the protocol made it (no `"id"` in `keeps`): it may come again after a restart."""
+        return self.id if "id" in self._channel.capabilities.keeps or self.id != self._raw.id else None
+
+    @property
     def queue(self) -> str:
         """The name of the queue it came from."""
         return self._delivery.queue

@@ -3,6 +3,7 @@
 - `policy`: when a message is tried again, and when it is given up
 - `settings`: what workers of both faces check and know in the same way
 - `handling`: what follows from how a handler ended
+- `deduplicate`: middleware that does nothing twice; imported when it is first used
 - `ledger`: messages at work, counts, health
 - `threads`, `tasks`: the workers themselves; that of asyncio is imported when it is first used
 """
