@@ -57,6 +57,7 @@ CapabilityName = Literal[
     "delivery_count",
     "dead_letters",
     "max_size",
+    "deduplication",
     "cancel",
     "peek",
     "stats",
@@ -192,6 +193,7 @@ class Capabilities:
     delivery_count: Capability = field(default_factory=layered)
     dead_letters: Capability = field(default_factory=layered)
     max_size: Capability = field(default_factory=absent)
+    deduplication: Capability = field(default_factory=absent)
     cancel: Capability = field(default_factory=absent)
     peek: Capability = field(default_factory=absent)
     stats: Capability = field(default_factory=absent)

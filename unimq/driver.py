@@ -101,6 +101,9 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """When it was first put; set when a message is moved, so that its age survives. `None`: now. Only where kept."""
     delivery_count: int = 0
     """Deliveries that already count; set when a message is moved, only where the count is native."""
+    unique: str | None = None
+    """Store nothing while the queue has a message put with the same, ready, delayed or held, and return its id, which
+    this is. Only where deduplication is native; not set when a message is moved."""
 
 
 class Delivery(msgspec.Struct, frozen=True, omit_defaults=True):

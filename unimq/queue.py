@@ -161,6 +161,7 @@ class Queue(Calling[T]):
         key: str | None = None,
         reply_to: str | None = None,
         correlation_id: str | None = None,
+        unique: str | None = None,
         timeout: float | timedelta | None = None,
     ) -> Receipt:
         """Store one message.
@@ -176,6 +177,7 @@ class Queue(Calling[T]):
             key: Of several hosts, the one that this key's hash names is preferred.
             reply_to: The queue on which a reply is wanted.
             correlation_id: Which request this belongs to.
+            unique: Store nothing while a message with the same text, its id, waits or is in hand (`deduplication`).
             timeout: Seconds until it gives up; `?timeout=` (30) by default.
 
         Raises:
@@ -187,8 +189,10 @@ class Queue(Calling[T]):
                 have been stored, and repeating it may duplicate; otherwise it certainly was not.
         """
         sender = self._channel.sender
-        message = sender.build(body, headers, priority, delay, at, ttl, id, reply_to, correlation_id)
-        return sender.send_one(message, key, self._channel.deadline(timeout_seconds(timeout)))
+        message = sender.build(body, headers, priority, delay, at, ttl, id, reply_to, correlation_id, unique)
+        return sender.send_one(
+            message, unique if key is None else key, self._channel.deadline(timeout_seconds(timeout))
+        )
 
     def put_many(  # noqa: PLR0913
         self,

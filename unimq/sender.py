@@ -1,5 +1,6 @@
 """Putting: check and encode what the caller gave, before any I/O; then send it, with an outcome for every message."""
 
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -31,7 +32,8 @@ __all__ = ["Sender", "bodies_of", "text", "unsupported"]
 T = TypeVar("T")
 
 _ID_CHARACTERS: Final = 200
-_NO_METADATA: Final = (None, None, 0, None, None, None, None, None)
+_UNIQUE: Final = re.compile(r"[A-Za-z0-9][!-~]{0,63}")
+_NO_METADATA: Final = (None, None, 0, None, None, None, None, None, None)
 _ONE_BODY: Final = (str, bytes, bytearray, memoryview, Mapping)
 _CHUNK: Final = 1000
 """Messages that one exchange of a put of many sends; more costs memory and gains nothing."""
@@ -54,11 +56,12 @@ class Sender(Generic[T]):
         id: str | None = None,  # noqa: A002 - the public argument's name
         reply_to: str | None = None,
         correlation_id: str | None = None,
+        unique: str | None = None,
     ) -> Outgoing:
         """The encoded message. Everything that can be refused is refused here, before a byte is sent."""
         channel = self._channel
         raw = channel.codec.encode(body)
-        metadata = (headers, priority, delay, at, ttl, id, reply_to, correlation_id)
+        metadata = (headers, priority, delay, at, ttl, id, reply_to, correlation_id, unique)
         if metadata == _NO_METADATA and channel.hooks.send is None:
             return self.encode(Outgoing(raw, lease=channel.put_lease))
         return self.encode(self._with_metadata(raw, *metadata))
@@ -78,6 +81,7 @@ class Sender(Generic[T]):
         own_id: str | None,
         reply_to: str | None,
         correlation_id: str | None,
+        unique: str | None,
     ) -> Outgoing:
         fields: dict[str, Any] = {}
         all_headers = self._headers(headers, reply_to, correlation_id)
@@ -97,6 +101,8 @@ class Sender(Generic[T]):
             fields["expires_at"] = time.time() + lifetime
         if own_id is not None:
             fields["id"] = text(own_id, "id", _ID_CHARACTERS)
+        if unique is not None:
+            fields["unique"] = self._unique(unique, own_id)
         return Outgoing(raw, lease=self._channel.put_lease, **fields)
 
     def encode(self, message: Outgoing) -> Outgoing:
@@ -216,6 +222,18 @@ class Sender(Generic[T]):
             msg = f"priority={short(priority)}: must be an int from 0 to 9, 9 is delivered first"
             raise InvalidArgument(msg)
         return priority
+
+    def _unique(self, unique: str, own_id: str | None) -> str:
+        self._needs("deduplication")
+        if not isinstance(unique, str) or _UNIQUE.fullmatch(unique) is None:
+            msg = (
+                f"unique={short(unique)}: must be 1 to 64 printable ASCII characters, a letter or digit first, no space"
+            )
+            raise InvalidArgument(msg)
+        if own_id is not None:
+            msg = f"unique={unique!r} and id={own_id!r}: give one of them, what is unique is the id too"
+            raise InvalidArgument(msg)
+        return unique
 
     def _delay(self, delay: float | timedelta, at: datetime | None) -> float:
         if at is None:

@@ -30,6 +30,10 @@ _CAPABILITIES: Final = Capabilities(
     extend=layered(),
     delivery_count=layered("nacks are counted, in a header; deliveries that end in a crash are not"),
     dead_letters=layered(),
+    deduplication=native(
+        "by the job's unique id, on each server: which put stored is not told; body, headers and priority stay the"
+        " first one's; what is nacked or whose lease ended is a copy without it; foreign jobs of the same name count"
+    ),
     cancel=absent("the server knows a job by a handle that a put does not keep"),
     peek=absent("the protocol shows no job without giving it out"),
     stats=native("with `?emulate=delay` what is not due is counted as ready"),

@@ -64,7 +64,7 @@ class GearmanSession(BaseSession):
     def _submit(self, queue: str, messages: Sequence[Outgoing], deadline: float) -> "list[str | UnimqError | None]":
         function = queue.encode()
         # Without a name of its own a job would be taken for another one that waits, and share its row in the store.
-        uniques = [os.urandom(16).hex() for _ in messages]
+        uniques = [message.unique or os.urandom(16).hex() for message in messages]
         requests = [_job(function, unique, message) for unique, message in zip(uniques, messages, strict=True)]
         call = Answers(len(messages))
         try:

@@ -28,6 +28,7 @@ _OWN: Final = Capabilities(
     delivery_count=native(),
     dead_letters=native("one step: it is never in both queues"),
     max_size=native(),
+    deduplication=native("in time that grows with the queue"),
     cancel=native("by id, in time that grows with the queue"),
     peek=native(),
     stats=native(),

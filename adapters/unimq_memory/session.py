@@ -61,10 +61,14 @@ class MemorySession(BaseSession):
 
     def _add(self, store: Store, message: Outgoing) -> str | None:
         broker, behaviour = self._broker, self._behaviour
+        if message.unique is not None and store.has(message.unique, broker.wall()):
+            return message.unique
         number = next(broker.numbers)
         enqueued_at = broker.wall() if message.enqueued_at is None else message.enqueued_at
         rank = behaviour.ranks[message.priority]
-        entry = Entry(message, message.id or f"{number:x}", number, rank, enqueued_at, message.delivery_count)
+        entry = Entry(
+            message, message.id or message.unique or f"{number:x}", number, rank, enqueued_at, message.delivery_count
+        )
         store.add(entry, broker.wall() + behaviour.wait(message.delay) if message.delay else None)
         return entry.id if behaviour.id else None
 

@@ -217,6 +217,11 @@ class Store:
         heapq.heapify(self.delayed)
         return self.size() < before
 
+    def has(self, unique: str, wall: float) -> bool:
+        """Whether one that was put with `unique` waits or is held, and has not expired."""
+        here = (*self._waiting(), *self.held.values())
+        return any(entry.message.unique == unique and not entry.has_expired(wall) for entry in here)
+
     def purge(self) -> int:
         """Forget all that nobody holds; how many those were."""
         removed = self.size()

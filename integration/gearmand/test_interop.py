@@ -67,6 +67,19 @@ class TestCommandLine:
             assert message.id == "order-7"
             assert message.redelivered is None
 
+    def test_what_is_unique_is_so_for_all(self, tool: Tool, queue: "unimq.Queue[bytes]") -> None:
+        """A job of the same unique id is the same job, whoever submitted it first."""
+        queue.put(b"ours", unique="order-8")
+        assert tool.run("-b", "-f", queue.name, "-u", "order-8", data=b"x")[0] == 0
+        assert tool.run("-b", "-f", queue.name, "-u", "order-9", data=b"theirs")[0] == 0
+        assert queue.put(b"x", unique="order-9").id == "order-9"
+        bodies = []
+        for _ in range(2):
+            with queue.get(timeout=PATIENCE) as message:
+                bodies.append((message.body, message.id))
+        assert bodies == [(b"ours", "order-8"), (b"theirs", "order-9")]
+        assert queue.stats().ready == 0
+
     def test_its_priorities_are_kept(self, tool: Tool, queue: "unimq.Queue[bytes]") -> None:
         """High, normal, low; ours are ordered among them."""
         for option, body in (("-L", b"low"), ("-b", b"normal"), ("-I", b"high")):

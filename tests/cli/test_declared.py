@@ -58,7 +58,7 @@ def test_diff_names_what_is_lost(run) -> None:
     done = run("diff", "sqlite:///x.db", "memory://")
     rows = [line.split() for line in done.stdout.splitlines()]
     assert ["survives_process_death", "yes", "no", "lost"] in rows
-    assert done.stderr.strip() == "4 lost, 1 weaker, 1 gained"
+    assert done.stderr.strip() == "4 lost, 1 weaker, 2 gained"
     changes = json.loads(run("diff", "sqlite:///x.db", "memory://", "--json").stdout)
     (outbox,) = [change for change in changes if change["what"] == "outbox"]
     assert outbox.pop("note")

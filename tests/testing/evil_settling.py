@@ -8,10 +8,21 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, NoReturn
 
 import msgspec
-from evil import Caught, Evil, seen
+from evil import Caught, Evil, changed, seen
 
 from unimq.driver import Delivery, Outgoing, Stats
 from unimq.errors import LeaseLost, ServerError, UnimqError, Unsupported
+
+# Putting
+
+
+class StoresWhatIsThere(Evil):
+    caught = Caught("test_what_is_unique_is_stored_once", "(other.body, other.id) ==")
+
+    def send(self, queue: str, messages: Sequence[Outgoing], deadline: float) -> Any:
+        sent = [message for one in messages for message in changed([one], id=one.id or one.unique, unique=None)]
+        return super().send(queue, sent, deadline)
+
 
 # Settling
 

@@ -148,10 +148,12 @@ class AsyncQueue(Generic[T]):
         key: str | None = None,
         reply_to: str | None = None,
         correlation_id: str | None = None,
+        unique: str | None = None,
         timeout: float | timedelta | None = None,
     ) -> Receipt:
         sender = self._channel.sender
-        message = sender.build(body, headers, priority, delay, at, ttl, id, reply_to, correlation_id)
+        message = sender.build(body, headers, priority, delay, at, ttl, id, reply_to, correlation_id, unique)
+        key = unique if key is None else key
         if key is None and timeout is None:
             self._channel.check_open()
             return await self._puts.run(message)

@@ -56,7 +56,7 @@ class Stamps:
             return message
         changes: dict[str, Any] = {}
         if self.id:
-            stamped[ID] = changes["id"] = message.id or os.urandom(16).hex()
+            stamped[ID] = changes["id"] = message.id or message.unique or os.urandom(16).hex()
         if self.enqueued:
             stamped[ENQUEUED] = f"{message.enqueued_at or time.time():.3f}"
             changes["enqueued_at"] = None

@@ -63,9 +63,10 @@ def check_message(message: Outgoing, limits: Limits) -> None:
 
 
 def _check_texts(message: Outgoing, limit: int) -> None:
-    if message.id is not None and not (0 < len(message.id) <= _TEXT and message.id.isprintable()):
-        msg = f"id of {len(message.id)} characters: must be 1 to {_TEXT} printable ones"
-        raise InvalidArgument(msg)
+    for name, text in (("id", message.id), ("unique", message.unique)):
+        if text is not None and not (0 < len(text) <= _TEXT and text.isprintable()):
+            msg = f"{name} of {len(text)} characters: must be 1 to {_TEXT} printable ones"
+            raise InvalidArgument(msg)
     headers = message.headers or {}
     size = sum(len(text.encode()) for pair in headers.items() for text in pair)
     # unimq's own headers (reasons of dead letters, say) come in addition to the application's.

@@ -50,6 +50,7 @@ _PUT: Final[dict[str, list[Any]]] = {
     "id": _NO_TEXT,
     "reply_to": _NO_TEXT,
     "correlation_id": _NO_TEXT,
+    "unique": [*_NO_TEXT, "-", "a b", "é", "x" * 65],
     "key": [7, b"x", [], 1.5],
     "timeout": _NO_SECONDS,
 }
@@ -58,6 +59,7 @@ _NEEDED: Final = {
     "reply_to": "headers",
     "correlation_id": "headers",
     "id": "headers",
+    "unique": "deduplication",
     "priority": "priority",
     "delay": "delay",
     "at": "delay",

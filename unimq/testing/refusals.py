@@ -62,6 +62,7 @@ PROBES: Final[dict[str, Probe]] = {
     "delivery_count": Probe(_counted),
     "dead_letters": Probe(lambda _, __, message: message.reject(), in_hand=True),
     "max_size": Probe(_limited),
+    "deduplication": Probe(lambda _, queue, __: queue.put("x", unique="u")),
     "cancel": Probe(lambda _, queue, __: queue.cancel("nobody")),
     "peek": Probe(lambda _, queue, __: queue.peek()),
     "stats": Probe(lambda _, queue, __: queue.stats()),

@@ -9,7 +9,7 @@ import pytest
 
 from unimq.channel import DEAD_SUFFIX
 from unimq.envelope import MAGIC
-from unimq.errors import InvalidMessage, InvalidName, TooLarge
+from unimq.errors import InvalidArgument, InvalidMessage, InvalidName, TooLarge
 from unimq.testing.cases import Cases
 from unimq.testing.gates import needs
 from unimq.testing.lab import Lab
@@ -255,6 +255,48 @@ class RoundTrip(Cases):
                 assert message.raw == body
             await message.ack()
         assert raws == {body, b"fine"}
+        await lab.nothing(queue)
+
+    @needs("deduplication", "headers")
+    async def test_what_is_unique_is_stored_once(self, lab: Lab) -> None:
+        """While one waits or is in hand, and the receipts name that one; when it is done, the next is stored."""
+        queue = lab.queue()
+        receipts = [
+            await queue.put("first", unique="job-1"),
+            await queue.put("second", unique="job-1", headers={"h": "1"}),
+            await queue.put("other", unique="job-2", headers={"h": "1"}),
+        ]
+        assert [receipt.id for receipt in receipts] == ["job-1", "job-1", "job-2"]
+        message = await lab.receive(queue)
+        assert (message.body, message.id, message.headers) == ("first", "job-1", {})
+        await queue.put("third", unique="job-1")
+        async with await lab.receive(queue) as other:
+            assert (other.body, other.id) == ("other", "job-2")
+        await message.ack()
+        await lab.nothing(queue)
+        await queue.put("fourth", unique="job-1")
+        assert await lab.bodies(queue, 1) == ["fourth"]
+
+    @needs("deduplication", "nack")
+    async def test_what_is_unique_is_not_lost_by_a_nack(self, lab: Lab) -> None:
+        """Although one of that name is in hand while it is given back; it keeps its id."""
+        queue = lab.queue()
+        await queue.put("x", unique="job-1")
+        await (await lab.receive(queue)).nack()
+        async with await lab.receive(queue) as again:
+            assert (again.body, again.id) == ("x", "job-1")
+        await lab.nothing(queue)
+
+    @needs("deduplication", "headers")
+    async def test_an_id_is_not_unique(self, lab: Lab) -> None:
+        """It only makes a repeated put recognisable; giving both is a mistake."""
+        queue = lab.queue()
+        await queue.put("first", id="job-1")
+        await queue.put("second", id="job-1")
+        await queue.put("third", unique="job-1")
+        with pytest.raises(InvalidArgument, match="give one of them"):
+            await queue.put("x", unique="job-1", id="job-2")
+        assert sorted(await lab.bodies(queue, 3)) == ["first", "second", "third"]
         await lab.nothing(queue)
 
 
