@@ -59,6 +59,14 @@ def test_one_is_shown_whole(run, backend: str, request: pytest.FixtureRequest) -
     assert json.loads(run("dead", "purge", url, "-y", "--json").stdout)["purged"] == 2
 
 
+def test_details_are_shown_in_their_lines(run, here: str) -> None:
+    """Such as a traceback, below the story."""
+    with unimq.Queue(here) as queue:
+        queue.put(1, id="a")
+        queue.get(timeout=0).reject("short", details="line 1\n  line 2\x1b")
+    assert run("dead", "show", here, "a").stdout.endswith("\n  line 1\n    line 2\ufffd\n\n1\n")
+
+
 @pytest.mark.parametrize("backend", ["here", "url"])
 def test_one_is_put_back(run, backend: str, request: pytest.FixtureRequest) -> None:
     """The others stay; an id that nobody has is told."""

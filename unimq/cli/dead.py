@@ -21,7 +21,18 @@ from unimq.cli.arguments import (
     url_argument,
     url_or_variable,
 )
-from unimq.cli.show import ago, body_of, known, message_record, messages, note, print_json, print_message, print_table
+from unimq.cli.show import (
+    ago,
+    body_of,
+    known,
+    message_record,
+    messages,
+    note,
+    print_json,
+    print_message,
+    print_table,
+    printable,
+)
 
 __all__ = ["COMMANDS"]
 
@@ -123,6 +134,8 @@ def show(  # noqa: PLR0913 - its options
             print_json(_record(letter))
             return
         print_table(("what", "value"), _story(letter), folds={"value"})
+        for line in letter.headers.get(reserved.DEAD_DETAILS, "").splitlines():
+            click.echo(f"  {printable(line)}")
         click.echo()
         print_message(letter, as_json=False, raw=raw)
 
