@@ -74,7 +74,7 @@ def test_diff_of_what_is_alike(run) -> None:
 def test_diff_takes_its_first_url_from_the_environment(run) -> None:
     """The one that is given is where to."""
     assert run("diff", "memory://b", UNIMQ_URL="memory://a").stdout == "memory://a -> memory://b\n\n"
-    assert "diff compares two URLs, and one was given" in run("diff", "memory://b", code=2).stderr
+    assert "diff takes two URLs, and one was given" in run("diff", "memory://b", code=2).stderr
     assert "the URL to move to is missing" in run("diff", code=2).stderr
 
 

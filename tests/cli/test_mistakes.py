@@ -10,7 +10,7 @@ import pytest
 import unimq
 
 SECRET = "hunter2-correct-horse"
-COMMANDS = ("bench", "capabilities", "check", "diff", "get", "peek", "purge", "put", "queues", "stats")
+COMMANDS = ("bench", "capabilities", "check", "diff", "get", "move", "peek", "purge", "put", "queues", "stats")
 
 
 @pytest.mark.parametrize(

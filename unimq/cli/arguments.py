@@ -19,12 +19,14 @@ __all__ = [
     "count_option",
     "duration",
     "existing",
+    "harmless",
     "json_option",
     "looks_like_url",
     "message_queue",
     "queue_option",
     "raw_option",
     "telling_what_is_made",
+    "two_urls",
     "url_argument",
     "url_or_variable",
 ]
@@ -50,6 +52,21 @@ def url_or_variable(url: str | None) -> str | None:
         msg = "a URL is missing, such as 'sqlite:///jobs.db?queue=mail': give one, or set UNIMQ_URL"
         raise click.UsageError(msg, click.get_current_context())
     return url
+
+
+def two_urls(url: str | None, other: str | None) -> tuple[str | None, str]:
+    """The one to move from, and the one to move to; where one is given it is the latter."""
+    if other is not None:
+        return url_or_variable(url), other
+    context = click.get_current_context()
+    if url is None:
+        msg = "the URL to move to is missing, such as 'beanstalkd://host/jobs'"
+        raise click.UsageError(msg, context)
+    if not os.environ.get("UNIMQ_URL"):
+        given = f"{context.info_name} takes two URLs, and one was given"
+        msg = f"{given}: write the one to move from before it, or set UNIMQ_URL"
+        raise click.UsageError(msg, context)
+    return None, url
 
 
 def duration(text: str) -> float:
@@ -105,6 +122,11 @@ def _tell_what_stays_here(url: unimq.URL) -> None:
         note(f"{url} lives in this process only: it begins empty, and is gone when this command ends")
 
 
+def harmless(url: "str | unimq.URL | None") -> unimq.URL:
+    """The URL without what gives messages up that are only passed on, or looked at."""
+    return unimq.URL.parse(url).with_options(invalid=None, max_deliveries=None)
+
+
 def message_queue(url: "str | unimq.URL | None", name: str | None, codec: str | None) -> "unimq.Queue[Any]":
     """A queue whose bodies are shown to people or made by them.
 
@@ -113,8 +135,7 @@ def message_queue(url: "str | unimq.URL | None", name: str | None, codec: str | 
     Raises:
         Unsupported: its codec is pickle: to look at a message would run what is in it.
     """
-    harmless = unimq.URL.parse(url).with_options(invalid=None, max_deliveries=None)
-    queue: unimq.Queue[Any] = unimq.Queue(harmless, name=name, codec=codec)
+    queue: unimq.Queue[Any] = unimq.Queue(harmless(url), name=name, codec=codec)
     if queue.codec == "pickle":
         queue.close()
         msg = "codec=pickle: the command line does not unpickle; --codec raw shows the bytes"

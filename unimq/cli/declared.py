@@ -1,7 +1,6 @@
 """capabilities and diff: what a backend can do, as its driver declares it. Nothing is connected."""
 
 import dataclasses
-import os
 from typing import Any, Final, NamedTuple
 
 import click
@@ -9,7 +8,7 @@ import msgspec
 
 from unimq import registry
 from unimq.capabilities import CAPABILITY_NAMES, Capabilities, Capability
-from unimq.cli.arguments import json_option, url_argument, url_or_variable
+from unimq.cli.arguments import json_option, two_urls, url_argument
 from unimq.cli.show import known, note, print_json, print_table
 from unimq.options import Settings
 from unimq.url import URL
@@ -119,15 +118,7 @@ def diff(url: str | None, other: str | None, *, as_json: bool) -> None:
     lost: what could be relied on can not. weaker: it holds less. gained: it is new, or holds more. Without a word it
     is different, and neither better nor worse.
     """
-    if other is None:
-        if url is None:
-            msg = "the URL to move to is missing, such as 'beanstalkd://host/jobs'"
-            raise click.UsageError(msg, click.get_current_context())
-        url, other = None, url
-        if not os.environ.get("UNIMQ_URL"):
-            msg = "diff compares two URLs, and one was given: write the one to move from before it, or set UNIMQ_URL"
-            raise click.UsageError(msg, click.get_current_context())
-    (first, before), (second, after) = (_declared(one) for one in (url_or_variable(url), other))
+    (first, before), (second, after) = (_declared(one) for one in two_urls(url, other))
     changes = _changes(before, after)
     if as_json:
         print_json([change._asdict() for change in changes])
