@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 
-from unimq import admin
 from unimq.calling import Calling
 from unimq.capabilities import Capabilities
 from unimq.channel import Channel, label, refuse_pickling, with_count
@@ -17,12 +16,13 @@ from unimq.message import Message, Receipt
 from unimq.options import count, timeout_seconds
 from unimq.outcomes import raise_failures
 from unimq.redrive import redrive
+from unimq.tending import Tending
 from unimq.url import URL
 
 if TYPE_CHECKING:
-    from unimq.client import Client, Pong
+    from unimq.client import Client
     from unimq.credentials import Credentials
-    from unimq.driver import Outgoing, Stats
+    from unimq.driver import Outgoing
     from unimq.hooks import Hooks
 
 __all__ = ["DeadLetterQueue", "Queue"]
@@ -30,7 +30,7 @@ __all__ = ["DeadLetterQueue", "Queue"]
 T = TypeVar("T")
 
 
-class Queue(Calling[T]):
+class Queue(Calling[T], Tending[T]):
     """One queue. Safe to share between threads; lazy: it connects when it is first used.
 
     ```python
@@ -292,66 +292,6 @@ class Queue(Calling[T]):
             BatchError: some failed; `outcomes` has `None` or an error for each, in order.
         """
         raise_failures("nack", self._channel.settler.nack_many(messages, delay))
-
-    # Looking after it
-
-    def size(self) -> int:
-        """How many messages wait, ready or delayed; those in the hands of consumers are not among them.
-
-        Raises:
-            Unsupported: the backend cannot tell.
-        """
-        return admin.size(self._channel)
-
-    def stats(self) -> "Stats":
-        """Counts by state and the age of the oldest; `None` for what the backend does not know.
-
-        Raises:
-            Unsupported: the backend cannot tell.
-        """
-        return admin.stats(self._channel)
-
-    def peek(self, limit: int = 1) -> list[Message[T]]:
-        """Up to `limit` (10000) ready messages, next one first, without taking them: they cannot be settled.
-
-        Raises:
-            Unsupported: the backend cannot show what it holds.
-        """
-        return cast("list[Message[T]]", admin.peek(self._channel, count(limit, "limit")))
-
-    def purge(self) -> int:
-        """Remove what nobody holds, at most what was there at the start; returns how many.
-
-        Raises:
-            Unsupported: the backend cannot remove messages unseen.
-        """
-        return admin.purge(self._channel)
-
-    def cancel(self, id: str) -> bool:  # noqa: A002 - as in put
-        """Remove a message that still waits, by its receipt's id; false when there is none that nobody holds.
-
-        Where a repeated put with `id=` stored it more than once, all of them are removed.
-
-        Raises:
-            Unsupported: the backend cannot find a message by its id.
-        """
-        return admin.cancel(self._channel, id)
-
-    def delete(self) -> None:
-        """Remove the queue with everything in it, messages in the hands of consumers included.
-
-        Raises:
-            Unsupported: the backend cannot remove a queue.
-        """
-        admin.delete(self._channel)
-
-    def ping(self) -> "Pong":
-        """Prove by a round trip that the server answers; its name, version and latency.
-
-        Raises:
-            ConnectError, AuthenticationFailed, Timeout: it does not.
-        """
-        return self._channel.client.ping()
 
     def close(self) -> None:
         """End the gets that wait, and give back what was fetched and not handed over. Idempotent.
