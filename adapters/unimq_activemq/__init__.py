@@ -12,12 +12,17 @@ Delivery
     transaction, stored whole or not at all. A message belongs to the connection that received it: when its consumer
     dies, it is delivered again at once, in front. A nack, a delayed one too, and a reject are one transaction that
     sends a copy and acknowledges the original; the copy goes to the tail. Nacks are counted, deliveries that ended with
-    the consumer's death are not. Messages come in the order of priority and put, while none is given back; what a dead
-    consumer held in larger numbers may come back in another order.
-    A consumer never holds what nobody has asked for, in an iteration too, so taking many at a time is slower than with
-    a subscription that stays. After kill -9 and a restart of the broker, all that was confirmed is there. Broker and
-    client give signs of life every 10 s (`?heart_beat=`): a consumer that vanishes or freezes without a word loses its
-    messages to others after two or three of these, and a get that waits notices a broker that stalls.
+    the consumer's death are not. Messages come in the order of priority and put; what was given back unseen, and what a
+    dead consumer held, comes before the others, as a rule in its order.
+    What is taken together comes over one subscription with room for as many as were wanted, and nothing that nobody
+    has asked for comes later. While a batch is settled, an exclusive consumer that gets nothing stops the queue for
+    that moment. Of a batch that is settled in parts, the broker sends the rest once more, to its consumer alone. An
+    iteration (`consume`) with a prefetch above 1 has a subscription that goes on, and gets a new message for each that
+    is settled; when it ends, what nobody saw goes back to the front, in order and uncounted, also while others of it
+    are still in hand.
+    After kill -9 and a restart of the broker, all that was confirmed is there. Broker and client give signs of life
+    every 10 s (`?heart_beat=`): a consumer that vanishes or freezes without a word loses its messages to others after
+    two or three of these, and a get that waits notices a broker that stalls.
 
 Limits
     The broker must be configured for what it silently ignores otherwise: `schedulerSupport="true"` for delays,
@@ -26,8 +31,10 @@ Limits
     for: `?prioritized=true` says that they hold. A delay is kept to half a second, never early. Expiry goes by the
     clocks of both hosts. A broker takes 100 MB of body and 1000 headers of 10 KiB by default. Names have no blanks and
     none of `, ? * >`. A peek shows what other consumers hold as well; stats and purge read the delayed messages of all
-    queues. STOMP can neither remove a queue nor a message that waits. Queues that are not used stay until the broker
-    collects them (`gcInactiveDestinations`), and thousands of them slow it down.
+    queues. STOMP can neither remove a queue nor a message that waits. A queue that has exclusive consumers of others,
+    or whose policy says `useConsumerPriority="false"`, may give the rest of a batch to those: settle batches whole.
+    Queues that are not used stay until the broker collects them (`gcInactiveDestinations`), and thousands of them slow
+    it down.
 
 Escape hatch
     A delivered message's `native` is a `stomp.utils.Frame`, with the headers as they came. An application's header

@@ -9,6 +9,7 @@ import msgspec
 from unimq.driver import Stats
 from unimq.errors import ProtocolError, Timeout
 from unimq_activemq.frames import Frame, encode
+from unimq_activemq.holding import Holding
 from unimq_activemq.mapping import destination, is_expired
 from unimq_activemq.taking import Taker
 from unimq_activemq.wire import Wire
@@ -25,8 +26,9 @@ _AT_A_TIME: Final = 1000
 class Admin:
     """What one session asks about queues as a whole."""
 
-    def __init__(self, wire: Wire, taker: Taker) -> None:
+    def __init__(self, wire: Wire, holding: Holding, taker: Taker) -> None:
         self._wire = wire
+        self._holding = holding
         self._taker = taker
 
     def browse(self, queue: str, limit: int, deadline: float, *, selector: str | None = None) -> list[Frame]:
@@ -38,7 +40,7 @@ class Admin:
         def done() -> bool:
             while browser.frames:
                 frame = browser.frames.popleft()
-                if not (is_expired(frame) or self._taker.has(frame.headers.get("message-id", ""))):
+                if not (is_expired(frame) or self._holding.has(frame.headers.get("message-id", ""))):
                     seen.append(frame)
             return browser.ended or len(seen) >= limit
 
@@ -72,10 +74,10 @@ class Admin:
 
     def _remove_some(self, queue: str, wanted: int, deadline: float) -> int:
         wire = self._wire
-        tokens = self._taker.take_at_once(queue, wanted, deadline)
+        tokens = [token for token, _, _ in self._taker.take_at_once(queue, wanted, deadline)]
         if tokens:
             receipt = wire.receipt()
-            wire.write(self._taker.acks(tokens, receipt), deadline)
+            wire.write(self._holding.acks(tokens, receipt), deadline)
             wire.answers([receipt], deadline)
         return len(tokens)
 

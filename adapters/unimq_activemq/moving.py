@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from unimq.driver import Outgoing
 from unimq_activemq.frames import encode
+from unimq_activemq.holding import Holding
 from unimq_activemq.mapping import headers_of
-from unimq_activemq.taking import Taker, Token
-from unimq_activemq.wire import Wire
+from unimq_activemq.wire import Token, Wire
 
 __all__ = ["Moved", "Mover"]
 
@@ -31,9 +31,9 @@ class Moved:
 class Mover:
     """The moves of one session."""
 
-    def __init__(self, wire: Wire, taker: Taker, exchange: Exchange, *, persistent: bool) -> None:
+    def __init__(self, wire: Wire, holding: Holding, exchange: Exchange, *, persistent: bool) -> None:
         self._wire = wire
-        self._taker = taker
+        self._holding = holding
         self._exchange = exchange
         self._persistent = persistent
 
@@ -64,14 +64,14 @@ class Mover:
             receipts.append(self._wire.receipt())
             frames.append(encode("SEND", {**headers, **within, "receipt": receipts[-1]}, message.body))
         receipts.append(self._wire.receipt())
-        frames.append(encode("ACK", {"id": one.token[1], **within, "receipt": receipts[-1]}))
+        frames.append(encode("ACK", {"id": self._holding.name(one.token), **within, "receipt": receipts[-1]}))
         return b"".join(frames), receipts
 
     def _ended(self, one: Moved) -> tuple[bytes, list[tuple[Moved, str]]]:
         """The end of a transaction, and of the subscription of what was moved."""
         frames = [("ABORT" if one.complaint else "COMMIT", {"transaction": one.transaction})]
         if not one.complaint:
-            frames += self._taker.done(one.token)
+            frames += self._holding.done(one.token)
         receipts = [self._wire.receipt() for _ in frames]
         data = [
             encode(command, {**headers, "receipt": r}) for (command, headers), r in zip(frames, receipts, strict=True)

@@ -1,7 +1,7 @@
 """One connection to a broker, with the methods of the driver contract.
 
-A message has a subscription of its own, of prefetch 1, that ends with its settlement: an acknowledgement frees the
-subscription's credit, and the broker would send the next message to a consumer that asks for none.
+What is received together has a subscription of its own that ends when all of it is settled; an iteration's goes on
+until that is over.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from unimq.driver import BaseSession, Delivery, Outgoing, Settling, Stats
 from unimq.errors import ConnectionLost, LeaseLost, Timeout, TooLarge, UnimqError
 from unimq_activemq.admin import Admin
 from unimq_activemq.frames import encode
+from unimq_activemq.holding import Holding
 from unimq_activemq.mapping import delivery_of, headers_of
 from unimq_activemq.moving import Mover
 from unimq_activemq.probing import proved
@@ -25,6 +26,7 @@ class ActiveMQSession(BaseSession):
     """A session of the driver contract."""
 
     settling: Settling = "duplex"
+    takes_back = True
 
     def __init__(self, wire: Wire, capabilities: Capabilities, server: str, where: str, *, persistent: bool) -> None:
         self.capabilities = capabilities
@@ -33,9 +35,10 @@ class ActiveMQSession(BaseSession):
         self._server = server
         self._where = where
         self._persistent = persistent
-        self._taker = Taker(wire)
-        self._mover = Mover(wire, self._taker, self._exchange, persistent=persistent)
-        self._admin = Admin(wire, self._taker)
+        self._holding = Holding(wire)
+        self._taker = Taker(wire, self._holding)
+        self._mover = Mover(wire, self._holding, self._exchange, persistent=persistent)
+        self._admin = Admin(wire, self._holding, self._taker)
 
     def prove(self, deadline: float) -> None:
         """Leave out of the capabilities what this broker would ignore."""
@@ -96,28 +99,46 @@ class ActiveMQSession(BaseSession):
     def receive(
         self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
     ) -> Sequence[Delivery]:
-        """Take what is there; wait for the first. An iteration gets no messages before it asks for them."""
+        """Take what is there; wait for the first. An iteration over one queue has a subscription that goes on."""
         self._wire.look()
-        return [
-            delivery_of(subscription.queue, frame, (subscription.id, frame.headers["ack"]))
-            for subscription, frame in self._taker.take(queues, limit, deadline)
-        ]
+        if ahead and len(queues) == 1:
+            taken = self._taker.go_on(queues[0], limit, deadline)
+        else:
+            taken = self._taker.take(queues, limit, deadline)
+        return [delivery_of(one.queue, frame, token) for token, one, frame in taken]
+
+    def stop_ahead(self, queues: Sequence[str], deadline: float) -> None:
+        """What has come for an iteration and was not returned goes back to the front."""
+        self._taker.stop(queues, deadline)
 
     # Settling
 
     def ack(self, deliveries: Sequence[Delivery], deadline: float) -> Sequence[UnimqError | None]:
         """Remove them: one write, one receipt."""
-        wire = self._wire
+        wire, holding = self._wire, self._holding
         wire.look()
-        outcomes: list[UnimqError | None] = [self._lost(one) for one in deliveries]
-        mine = [one.token for one, lost in zip(deliveries, outcomes, strict=True) if lost is None]
-        if not mine:
-            return outcomes
-        wire.complaint = None
-        receipt = wire.receipt()
-        self._exchange(self._taker.acks(mine, receipt), [receipt], deadline)
+        with holding.settling:
+            holding.part([one.token for one in deliveries], deadline)
+            outcomes: list[UnimqError | None] = [self._lost(one) for one in deliveries]
+            mine = [one.token for one, lost in zip(deliveries, outcomes, strict=True) if lost is None]
+            if not mine:
+                return outcomes
+            wire.complaint = None
+            receipt = wire.receipt()
+            self._exchange(holding.acks(mine, receipt), [receipt], deadline)
         if wire.complaint is not None:
             return [lost or refusal(self._where, wire.complaint) for lost in outcomes]
+        return outcomes
+
+    def release(
+        self, deliveries: Sequence[Delivery], delay: float, deadline: float, *, unseen: bool = False
+    ) -> Sequence[UnimqError | None]:
+        """To the front, in their order: unseen ones only, so `delay` is 0."""
+        self._wire.look()
+        with self._holding.settling:
+            outcomes = [self._lost(one) for one in deliveries]
+            mine = [one.token for one, lost in zip(deliveries, outcomes, strict=True) if lost is None]
+            self._holding.give_back(mine, deadline)
         return outcomes
 
     def _exchange(self, data: bytes, receipts: Sequence[str], deadline: float) -> list[str | None]:
@@ -130,7 +151,7 @@ class ActiveMQSession(BaseSession):
             raise
 
     def _lost(self, delivery: Delivery) -> LeaseLost | None:
-        if self._taker.holds(delivery.token):
+        if self._holding.holds(delivery.token):
             return None
         return LeaseLost(f"{self._where}: message {delivery.id!r} went back to its queue")
 
@@ -139,9 +160,10 @@ class ActiveMQSession(BaseSession):
     ) -> Sequence[str | UnimqError | None]:
         """Send each message and acknowledge its delivery, in a transaction for each."""
         self._wire.look()
-        outcomes: list[str | UnimqError | None] = [self._lost(delivery) for delivery, _ in pairs]
-        mine = [position for position, lost in enumerate(outcomes) if lost is None]
-        if mine:
+        with self._holding.settling:
+            self._holding.part([one.token for one, _ in pairs], deadline, one_by_one=True)
+            outcomes: list[str | UnimqError | None] = [self._lost(delivery) for delivery, _ in pairs]
+            mine = [position for position, lost in enumerate(outcomes) if lost is None]
             wanted = [(pairs[position][0].token, pairs[position][1]) for position in mine]
             for position, moved in zip(mine, self._mover.move(queue, wanted, deadline), strict=True):
                 refused = moved.complaint

@@ -18,7 +18,10 @@ from typing import Final
 from unimq.errors import ConnectionLost, Timeout
 from unimq_activemq.frames import Frame, Parser
 
-__all__ = ["Subscription", "Wire"]
+__all__ = ["Subscription", "Token", "Wire"]
+
+Token = tuple[str, str]
+"""Tells a delivery: the id of the subscription it came over first, and what the broker called it there."""
 
 _CHUNK: Final = 256 * 1024
 _LAST_WORDS: Final = 0.2
@@ -28,7 +31,7 @@ _LAST_WORDS: Final = 0.2
 class Subscription:
     """What the broker has sent for one subscription, and what of it is in hand."""
 
-    __slots__ = ("destination", "ended", "frames", "held", "id", "is_over", "prefetch", "queue")
+    __slots__ = ("destination", "ended", "flows", "frames", "held", "id", "prefetch", "queue", "takes_more")
 
     def __init__(self, name: str, destination: str, queue: str, prefetch: int) -> None:
         self.id = name
@@ -38,18 +41,14 @@ class Subscription:
         """How many messages the broker sends before the first is acknowledged."""
         self.frames: deque[Frame] = deque()
         """What nobody has taken yet."""
-        self.held: dict[str, str] = {}
-        """What was taken and is not settled: the broker's ids, by the names for acknowledging."""
-        self.is_over = False
-        """Whether it ends when nothing of it is held."""
+        self.held: dict[Token, Frame] = {}
+        """What was taken and is not settled, in the order of taking."""
+        self.flows = False
+        """Whether an iteration goes on with it; otherwise it ends when nothing of it is held."""
+        self.takes_more = True
+        """Whether the broker sends another message when one is acknowledged."""
         self.ended = False
         """Whether a browser has shown all."""
-
-    def take(self) -> Frame:
-        """The next one, which is in hand from now on."""
-        frame = self.frames.popleft()
-        self.held[frame.headers["ack"]] = frame.headers["message-id"]
-        return frame
 
 
 class Wire:
@@ -83,6 +82,10 @@ class Wire:
         """When something came from the broker last."""
         self.subscriptions: dict[str, Subscription] = {}
         """By their ids, those whose messages are wanted; what arrives for others has gone back to the broker."""
+        self.ended: deque[str] = deque(maxlen=64)
+        """The last subscriptions for one message that ended with its acknowledgement."""
+        self.strays: deque[str | None] = deque(maxlen=64)
+        """The broker's ids of what came for one of those in that moment, and has gone back."""
         self.welcome: Frame | None = None
         """What the broker answered to the login."""
         self.complaint: str | None = None
@@ -275,6 +278,8 @@ class Wire:
     def _deliver(self, frame: Frame) -> None:
         subscription = self.subscriptions.get(frame.headers.get("subscription", ""))
         if subscription is None:
+            if frame.headers.get("subscription") in self.ended:
+                self.strays.append(frame.headers.get("message-id"))
             return
         if "browser" in frame.headers and frame.headers["browser"] == "end":
             subscription.ended = True

@@ -1,13 +1,12 @@
 """Other programs on the same queue: one that uses bare stomp.py, and the broker's own command line."""
 
-import queue
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import docker
 import pytest
 import stomp
+from activemq.foreign import Foreign
 from harness import Recipe, Running
 
 import unimq
@@ -24,22 +23,9 @@ def name() -> str:
     return fresh_name()
 
 
-class Foreign(stomp.ConnectionListener):
-    """A program as stomp.py's users write it."""
-
-    def __init__(self, port: int) -> None:
-        self.frames: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.connection = stomp.Connection12([("127.0.0.1", port)], auto_decode=False, try_loopback_connect=False)
-        self.connection.set_listener("", self)
-        self.connection.connect("unimq", "secret", wait=True)
-
-    def on_message(self, frame: Any) -> None:
-        self.frames.put(frame)
-
-
 @pytest.fixture
 def foreign(server: Running) -> Iterator[Foreign]:
-    program = Foreign(server.port)
+    program = Foreign(unimq.URL.parse(server.url))
     yield program
     program.connection.disconnect()
 

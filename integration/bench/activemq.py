@@ -87,11 +87,12 @@ if __name__ == "__main__":
             BROKER,
             {"stomp.py": Bare},
             (
-                Goal("put", "stomp.py"),
-                Goal("get_ack", "stomp.py"),
-                Goal("put_batches", "stomp.py"),
-                Goal("get_ack_batches", "stomp.py"),
+                Goal("put", "stomp.py", 1.1),
+                Goal("get_ack", "stomp.py", 0.9),
+                Goal("put_batches", "stomp.py", 1.2),
+                Goal("get_ack_batches", "stomp.py", 1.0),
                 Goal("consume", "stomp.py", theirs="get_ack"),
+                Goal("consume_batches", "stomp.py", 1.0, theirs="get_ack_batches"),
             ),
             waits="stomp.py",
         )

@@ -35,10 +35,11 @@ STEPS: Final = {
     "put_batches": "put, batches of 100",
     "get_ack_batches": "get and ack, batches of 100",
     "consume": "consume with prefetch=10, ack each",
+    "consume_batches": "consume with prefetch=100, ack a hundred",
 }
-"""The methods of a side, in the order of a round, and what the tables call them: what one puts, the next one gets.
-
-`consume` is unimq's alone; what it takes is put before, and not measured."""
+"""The methods of a side, in the order of a round, and what the tables call them: what one puts, the next one gets."""
+ALONE: Final = ("consume", "consume_batches")
+"""Steps of unimq alone, left out where no goal asks for them; what they take is put before, and not measured."""
 _LARGE: Final = 10_000
 """Bytes of a body from which a round has a quarter of the messages."""
 
@@ -101,15 +102,16 @@ Costs = dict[tuple[str, str], Cost]
 """What each step cost each side, in one round."""
 
 
-def one_round(sides: Mapping[str, Side], turn: int, n: int, body: bytes) -> Costs:
+def one_round(comparison: Comparison, sides: Mapping[str, Side], turn: int, n: int, body: bytes) -> Costs:
     """All steps of all sides."""
     found: Costs = {}
+    asked = {goal.step for goal in comparison.goals}
     order = [*sides.items()]
     order = order[turn % len(order) :] + order[: turn % len(order)]
     for step in STEPS:
         for name, side in order:
-            if step == "consume":
-                if not isinstance(side, Ours):
+            if step in ALONE:
+                if not isinstance(side, Ours) or step not in asked:
                     continue
                 side.put_batches(n, body)
             given = (n, body) if step.startswith("put") else (n,)
@@ -149,8 +151,8 @@ def measured(comparison: Comparison, url: unimq.URL, size: int, rounds: int, n: 
     """All rounds with bodies of one size, after one that warms up."""
     body = os.urandom(size)
     with opened(comparison, url, _name()) as sides:
-        one_round(sides, 0, HUNDRED, body)
-        return [one_round(sides, turn, n, body) for turn in range(rounds)]
+        one_round(comparison, sides, 0, HUNDRED, body)
+        return [one_round(comparison, sides, turn, n, body) for turn in range(rounds)]
 
 
 def rows(comparison: Comparison, size: int, rounds: Sequence[Costs]) -> tuple[list[str], list[Bar]]:

@@ -48,6 +48,18 @@ class Ours:
             if not left:
                 break
 
+    def consume_batches(self, n: int) -> None:
+        """An iteration that fetches a hundred at a time, acknowledged by the hundred."""
+        left, done = n, list[unimq.Message[Any]]()
+        for message in self.queue.consume(prefetch=HUNDRED, timeout=5):
+            done.append(message)
+            left -= 1
+            if len(done) == HUNDRED or not left:
+                self.queue.ack(done)
+                done.clear()
+            if not left:
+                break
+
     def close(self) -> None:
         """Leave."""
         self.queue.close()

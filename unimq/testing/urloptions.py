@@ -153,20 +153,21 @@ async def _max_size(lab: Lab) -> None:
 
 
 async def _prefetch(lab: Lab) -> None:
-    """How many messages another consumer still finds while an iteration is at its first."""
+    """How many messages another consumer still finds while an iteration has its first in hand."""
     if lab.capabilities.guarantee == "at-most-once":
         return
     for prefetch, left in ((1, 3), (3, 1)):
         queue = lab.queue(lab.other_name(), options={"prefetch": str(prefetch)})
         await queue.put_many([0, 1, 2, 3])
         async with closing(queue.consume(timeout=PATIENCE)) as messages:
-            await (await anext(messages)).ack()
+            first = await anext(messages)
             other, found = lab.queue(queue.name), 0
             with contextlib.suppress(Empty):
                 while True:
                     await (await other.get(timeout=0)).ack()
                     found += 1
             assert found == left
+            await first.ack()
 
 
 async def _timeout(lab: Lab) -> None:
