@@ -25,7 +25,7 @@ class Health(msgspec.Struct, frozen=True):
     """What a worker is doing."""
 
     connected: bool
-    """Whether the last try to take a message reached the server."""
+    """Whether the server was reached when that was last tried; false before the first time."""
     running: int
     """Handlers at work."""
     longest: float
@@ -51,6 +51,7 @@ class Ledger(Generic[M]):
         self._lock = threading.Lock()
         self._running: dict[M, float] = {}
         self._counts: Counter[Fate] = Counter()
+        self._connected = False
         self._away: str | None = None
         self._pause = _PAUSE_FIRST
 
@@ -82,16 +83,16 @@ class Ledger(Generic[M]):
 
     def reached(self) -> None:
         """The server has answered."""
-        if self._away is not None:
+        if not self._connected:
             with self._lock:
-                was, self._away, self._pause = self._away, None, _PAUSE_FIRST
+                was, self._away, self._pause, self._connected = self._away, None, _PAUSE_FIRST, True
             if was is not None:
                 log.warning("%s is back", self._where)
 
     def missed(self, error: UnimqError) -> float:
         """The server has not; returns the seconds until the next try."""
         with self._lock:
-            was, self._away = self._away, str(error)
+            was, self._away, self._connected = self._away, str(error), False
             pause, self._pause = self._pause, min(2 * self._pause, _PAUSE_LONGEST)
         if was is None:
             log.warning("%s is away, and is tried until it is back: %s", self._where, error)
@@ -102,6 +103,6 @@ class Ledger(Generic[M]):
         with self._lock:
             since = list(self._running.values())
             counts: dict[str, int] = {name: self._counts[name] for name in ("done", "retried", "rejected", "lost")}
-            away = self._away
+            connected, away = self._connected, self._away
         longest = time.monotonic() - min(since) if since else 0.0
-        return Health(connected=away is None, running=len(since), longest=longest, error=away, **counts)
+        return Health(connected=connected, running=len(since), longest=longest, error=away, **counts)

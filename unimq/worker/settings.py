@@ -9,12 +9,14 @@ from unimq.errors import InvalidArgument
 from unimq.options import short
 from unimq.worker.policy import RetryPolicy
 
-__all__ = ["DEFAULT_POLICY", "LOOKS_IN_A_LEASE", "STOP_SIGNALS", "handled_queues", "wrapped"]
+__all__ = ["DEFAULT_POLICY", "LOOK", "LOOKS_IN_A_LEASE", "STOP_SIGNALS", "handled_queues", "wrapped"]
 
 H = TypeVar("H", bound=Callable[..., Any])
 
 DEFAULT_POLICY: Final = RetryPolicy()
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+LOOK: Final = 1.0
+"""Seconds after which who waits for a message looks whether it is to stop, and whether the server is still there."""
 LOOKS_IN_A_LEASE: Final = 10
 """How often in the time of a lease is looked whether it has to be extended."""
 

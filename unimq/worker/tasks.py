@@ -7,13 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 from unimq.aio import AsyncClient, AsyncMessage
-from unimq.errors import Closed, InvalidArgument, TooLarge, UnimqError
+from unimq.errors import Closed, Empty, InvalidArgument, TooLarge, UnimqError
 from unimq.options import seconds
 from unimq.url import URL
 from unimq.worker.handling import AsyncHandler, AsyncMiddleware, Fate, log, settlement, tell, unsendable, unsettled
 from unimq.worker.ledger import Health, Ledger
 from unimq.worker.policy import RetryPolicy
-from unimq.worker.settings import DEFAULT_POLICY, LOOKS_IN_A_LEASE, STOP_SIGNALS, handled_queues, wrapped
+from unimq.worker.settings import DEFAULT_POLICY, LOOK, LOOKS_IN_A_LEASE, STOP_SIGNALS, handled_queues, wrapped
 
 __all__ = ["AsyncWorker"]
 
@@ -73,6 +73,7 @@ class AsyncWorker:
             raise Closed(msg)
         self._ran = True
         await self._client.ping()
+        self._ledger.reached()
         takers = [asyncio.create_task(self._work()) for _ in range(self._concurrency)]
         keeper = asyncio.create_task(self._keep())
         try:
@@ -106,6 +107,8 @@ class AsyncWorker:
         while not self._stopping.is_set():
             try:
                 message = await self._next()
+            except Empty:
+                self._ledger.reached()
             except Closed:  # the client is the caller's
                 self.stop()
                 return
@@ -116,7 +119,7 @@ class AsyncWorker:
                 await self._handle(message)
 
     async def _next(self) -> AsyncMessage[Any]:
-        return await (self._queues[0].get() if len(self._queues) == 1 else self._client.get(self._queues))
+        return await (self._queues[0].get(LOOK) if len(self._queues) == 1 else self._client.get(self._queues, LOOK))
 
     async def _handle(self, message: AsyncMessage[Any]) -> None:
         me = asyncio.current_task()

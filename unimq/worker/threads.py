@@ -21,12 +21,10 @@ from unimq.url import URL
 from unimq.worker.handling import Fate, Handler, Middleware, log, settlement, tell, unsendable, unsettled
 from unimq.worker.ledger import Health, Ledger
 from unimq.worker.policy import RetryPolicy
-from unimq.worker.settings import DEFAULT_POLICY, LOOKS_IN_A_LEASE, STOP_SIGNALS, handled_queues, wrapped
+from unimq.worker.settings import DEFAULT_POLICY, LOOK, LOOKS_IN_A_LEASE, STOP_SIGNALS, handled_queues, wrapped
 
 __all__ = ["Worker"]
 
-_LOOK: Final = 1.0
-"""Seconds after which a thread that waits for a message looks whether it is to stop."""
 _ENDED: Final = 0.02
 """Seconds after which is looked whether the handlers have ended."""
 
@@ -107,6 +105,7 @@ class Worker:
             raise Closed(msg)
         self._ran = True
         self._client.ping()
+        self._ledger.reached()
         threads = [
             threading.Thread(target=self._work, name=f"unimq worker {number}", daemon=True)
             for number in range(1, self._concurrency + 1)
@@ -152,7 +151,7 @@ class Worker:
                     self._handle(message)
 
     def _next(self) -> Message[Any]:
-        return self._queues[0].get(_LOOK) if len(self._queues) == 1 else self._client.get(self._queues, _LOOK)
+        return self._queues[0].get(LOOK) if len(self._queues) == 1 else self._client.get(self._queues, LOOK)
 
     def _handle(self, message: Message[Any]) -> None:
         self._ledger.begins(message)

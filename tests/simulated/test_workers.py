@@ -1,0 +1,70 @@
+"""Workers whose server is away for a while: what their health says, and the log, once for each change."""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from servers import Broker
+
+import unimq
+from unimq.testing.lab import PATIENCE
+
+
+def until(reached: Callable[[], object]) -> None:
+    ends = time.monotonic() + PATIENCE
+    while not reached() and time.monotonic() < ends:
+        time.sleep(0.005)
+    assert reached()
+
+
+async def handler(message: unimq.AsyncMessage[Any]) -> None:
+    """There is nothing to do."""
+
+
+@pytest.mark.parametrize("face", ["sync", "async"])
+def test_the_health_tells_an_outage_and_its_end(broker: Broker, face: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Also where no message comes afterwards."""
+    caplog.set_level(logging.WARNING, "unimq.worker")
+    url = f"simsame://{broker.name}/jobs"
+    worker: Any = None
+    made = threading.Event()
+
+    async def work() -> None:
+        nonlocal worker
+        worker = unimq.AsyncWorker(url, handler)
+        loop = asyncio.get_running_loop()
+        stopping.append(lambda: loop.call_soon_threadsafe(worker.stop))
+        made.set()
+        await worker.run()
+
+    stopping: list[Callable[[], object]] = []
+    if face == "sync":
+        worker = unimq.Worker(url, lambda message: None)
+        assert not worker.health().connected
+        stopping.append(worker.stop)
+        thread = threading.Thread(target=worker.run)
+        made.set()
+    else:
+        thread = threading.Thread(target=lambda: asyncio.run(work()))
+    thread.start()
+    try:
+        assert made.wait(PATIENCE)
+        until(lambda: worker.health().connected)
+        broker.down = True
+        broker.cut()
+        until(lambda: not worker.health().connected)
+        assert "connection" in worker.health().error
+        broker.down = False
+        until(lambda: worker.health().connected)
+        assert worker.health().error is None
+    finally:
+        broker.down = False
+        stopping[0]()
+        thread.join(PATIENCE)
+    assert not thread.is_alive()
+    told = [record.getMessage() for record in caplog.records]
+    assert [("is away," in one, one.endswith("is back")) for one in told] == [(True, False), (False, True)], told
