@@ -245,7 +245,7 @@ class Caller:
             return reply
         channel = self._channel(asked.codec.name)
         letter = channel.letter(channel, None, reply, *channel.decode(reply))
-        letter._claim.acquire()  # it is settled here
+        letter._claim.take(channel)  # it is settled here
         return letter
 
     def _deliver(self, letters: "Sequence[Letter[Any]]") -> None:
@@ -259,7 +259,7 @@ class Caller:
             return _failed(asked, error)
         channel = self._channel(asked.codec.name)
         reply = channel.letter(channel, letter._link, letter._raw, letter._delivery)
-        reply._claim.acquire()  # it is settled here
+        reply._claim.take(channel)  # it is settled here
         return reply
 
     def _end_all(self, error: BaseException | None = None) -> None:

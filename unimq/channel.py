@@ -53,6 +53,7 @@ class Channel(Generic[T]):
     ) -> None:
         """Check the name and wire the parts together. No I/O."""
         self.client = client
+        self.pool: Pool = client.pool
         self.name = name
         check_name(name, client.capabilities.limits)
         self.shown = shown_name(name)
@@ -68,7 +69,6 @@ class Channel(Generic[T]):
         """What to hand over: `Message`, or its async twin."""
         self.face: Any = None
         """The async queue whose messages these are; they settle through it."""
-        self.pool: Pool = client.pool
         self.hooks: Hooks = client.hooks
         self.scheduler: Scheduler = client.scheduler
         self.where = client.where
@@ -100,7 +100,7 @@ class Channel(Generic[T]):
     @property
     def capabilities(self) -> Capabilities:
         """What the backend can do, as far as is known: the server may have proved less than was declared."""
-        return self.client.capabilities
+        return self.pool.capabilities
 
     def dead_channel(self) -> "Channel[T]":
         """The dead-letter queue: a sibling `<name>.dead`, or what `?dead=` names, on another client for a URL."""
@@ -113,7 +113,8 @@ class Channel(Generic[T]):
 
     def deadline(self, timeout: float | None = None) -> float:
         """The `time.monotonic()` value until which an operation may last; `None` is `?timeout=`."""
-        return min(time.monotonic() + (self.settings.timeout if timeout is None else timeout), self._closing_until)
+        until = time.monotonic() + (self.settings.timeout if timeout is None else timeout)
+        return min(self._closing_until, until)
 
     def decode(self, raw: Delivery) -> tuple[Delivery, InvalidMessage | None]:
         """What was sent, or `raw` itself with the reason why it cannot be read."""

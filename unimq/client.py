@@ -91,9 +91,16 @@ class Client:
         # Whether a server keeps its messages over a restart may be known only when it was met.
         later = {"durable"} if self._declared.survives_server_restart == "unknown" else set[str]()
         self._declared.require(self._require - later, self.where)
-        self._capabilities = self._declared
         self.scheduler = Scheduler(f"unimq {self.driver.name} scheduler")
-        self.pool = Pool(self.driver, self.url, self.settings, self.hooks, credentials, scheduler=self.scheduler)
+        self.pool = Pool(
+            self.driver,
+            self.url,
+            self.settings,
+            self.hooks,
+            credentials,
+            scheduler=self.scheduler,
+            capabilities=self._declared,
+        )
         self.pool.checks(self._meet)
         self._channels: weakref.WeakSet[Channel[Any]] = weakref.WeakSet()
         self.calls = Caller(self)
@@ -104,7 +111,7 @@ class Client:
     @property
     def capabilities(self) -> Capabilities:
         """What the backend can do: declared for the URL, and after the first connection what the server proved."""
-        return self._capabilities
+        return self.pool.capabilities
 
     # Queues
 
@@ -291,8 +298,8 @@ class Client:
 
     def ask_hosts(self, call: Callable[[Session, float], R], deadline: float) -> list[R]:
         """What every host answers, in the order of the URL; for what may be asked again on a broken connection."""
-        run = self.pool.run
-        return [run(host, deadline, lambda link: call(link.session, deadline)) for host in self.pool.hosts]
+        lend = self.pool.lend
+        return [lend(host, deadline, lambda link, _: call(link.session, deadline), None) for host in self.pool.hosts]
 
     def check_open(self) -> None:
         """Refuse the use of what was closed."""
@@ -308,9 +315,9 @@ class Client:
         met = [host.proved for host in self.pool.hosts if host.proved is not None]
         proved = self._declared.proved_by(capabilities.emulating(self.settings.emulate) for capabilities in met)
         proved.require(self._require, self.where)
-        if proved != self._capabilities:
-            self._capabilities = proved
-        return self._capabilities
+        if proved != self.pool.capabilities:
+            self.pool.capabilities = proved
+        return self.pool.capabilities
 
 
 @without_frames

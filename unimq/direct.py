@@ -64,7 +64,7 @@ class Direct:
             UnimqError: there is no such session, or it broke; the replies to what was asked on it are lost.
         """
 
-        def run(link: "Link") -> None:
+        def run(link: "Link", _: object) -> None:
             session = cast("Answering", link.session)
             with self._changed:
                 self._session = session
@@ -85,9 +85,9 @@ class Direct:
         return self._lent(pool, last, name, run)
 
     @staticmethod
-    def _lent(pool: "Pool", host: "Host", name: str, run: Callable[["Link"], None]) -> None:
+    def _lent(pool: "Pool", host: "Host", name: str, run: Callable[["Link", object], None]) -> None:
         try:
-            pool.receive(host, (name,), "wait", time.monotonic() + _LOOK, run)
+            pool.lend(host, time.monotonic() + _LOOK, run, None, None, "wait", (name,))
         except NoneToWaitOn:
             msg = f"{host.label}: no session was free for calls: all of ?max_sessions= wait for messages"
             raise Timeout(msg) from None
@@ -113,7 +113,7 @@ class Direct:
 def answer(letter: "Letter[Any]", message: Outgoing, *, failed: bool = False) -> None:
     """Send the reply to whoever waits, if anybody does; `failed`: its header tells why there is none."""
 
-    def reply(session: Session, deadline: float) -> None:
+    def reply(session: Session, letter: "Letter[Any]", deadline: float) -> None:
         raise_one([cast("Answering", session).reply(letter._raw, message, deadline, failed=failed)])
 
-    letter._channel.settler._with_session(letter, reply)
+    letter._channel.settler.with_session(letter, reply)

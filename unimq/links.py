@@ -122,15 +122,18 @@ class Link:
         for token in [t for t, d in self.held.items() if d.lease_until is not None and d.lease_until <= now]:
             del self.held[token]
 
-    def received(self, queues: Sequence[str], deliveries: Sequence[Delivery], *, ahead: bool) -> None:
-        """Note what a receive brought; for the one who uses the link."""
-        self.queues = queues
+    def note_ahead(self, queues: Sequence[str], *, ahead: bool) -> None:
+        """Note whether more of `queues` may be on its way after a receive; for the one who uses the link."""
         if ahead:
             self.ahead.add(queues)
-        elif self.ahead:
+        else:
             self.ahead.clear()  # the receive without it has ended that
-        if deliveries and not self.anywhere:
-            self.held.update((delivery.token, delivery) for delivery in deliveries)
+
+    def hold(self, deliveries: Sequence[Delivery]) -> None:
+        """Note what a receive brought; for the one who uses the link."""
+        held = self.held
+        for delivery in deliveries:
+            held[delivery.token] = delivery
 
     def say_what_is_over(self) -> None:
         """End the iterations that nobody goes on with; for the one who uses the link, at the end of that."""

@@ -5,7 +5,6 @@
 """
 
 import os
-import threading
 import time
 import weakref
 from collections.abc import Mapping
@@ -19,11 +18,11 @@ from unimq import headers as reserved
 from unimq.direct import answer
 from unimq.driver import Delivery
 from unimq.errors import AlreadySettled, Closed, InvalidArgument, InvalidMessage, LeaseLost, UnimqError
+from unimq.links import Link, Seat
 from unimq.masking import shown_name
 
 if TYPE_CHECKING:
     from unimq.channel import Channel
-    from unimq.links import Link
     from unimq.queue import Queue
 
 __all__ = ["Letter", "Message", "Receipt"]
@@ -49,7 +48,7 @@ if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
     os.register_at_fork(after_in_child=_after_fork)
 
 
-class Receipt(msgspec.Struct, frozen=True):
+class Receipt(msgspec.Struct, frozen=True, gc=False):
     """What a put returns."""
 
     id: str | None
@@ -80,7 +79,7 @@ class Letter(Generic[T]):
     def __init__(
         self,
         channel: "Channel[T]",
-        link: "Link | None",
+        link: Link | None,
         raw: Delivery,
         delivery: Delivery,
         invalid: InvalidMessage | None = None,
@@ -91,7 +90,7 @@ class Letter(Generic[T]):
         self._raw = raw
         self._delivery = delivery
         self._invalid = invalid
-        self._claim = threading.Lock()  # held once settled: the cheapest claim that two threads cannot both make
+        self._claim = Seat()  # taken once settled, by whoever settles it
         self._forks = _forks
         self._lost = False  # its lease ended and unimq itself gave it back
         self._body: Any = _UNDECODED
@@ -188,7 +187,7 @@ class Letter(Generic[T]):
     @property
     def settled(self) -> bool:
         """Whether this process has settled it."""
-        return self._claim.locked()
+        return bool(self._claim)
 
     @property
     def is_inherited(self) -> bool:

@@ -20,7 +20,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar, TypeVarTuple
+from typing import Any, Final, TypeVar
 
 from unimq import options
 from unimq.beats import Beats
@@ -39,7 +39,7 @@ from unimq.url import URL
 __all__ = ["NoneToWaitOn", "Pool"]
 
 R = TypeVar("R")
-Ts = TypeVarTuple("Ts")
+W = TypeVar("W")
 
 _CONNECT_LEAST: Final = 1.0
 """Seconds that a connect may take even when its call has less left: a poll (timeout 0) must be able to connect."""
@@ -71,6 +71,7 @@ class Pool:
         credentials: Credentials | None = None,
         *,
         scheduler: Scheduler,
+        capabilities: Capabilities,
     ) -> None:
         self.driver = driver
         self._options = options.values(url, driver.options)
@@ -83,6 +84,8 @@ class Pool:
         self._hooks = hooks
         self._credentials = credentials
         self._check: Callable[[], Capabilities] | None = None
+        self.capabilities = capabilities
+        """What to go by: declared for the URL, and after the first connection what the server proved."""
         self._reset()
         _pools.add(self)
 
@@ -140,7 +143,7 @@ class Pool:
     def _retry(self, host: Host) -> None:
         until = time.monotonic() + self._connect_timeout
         with contextlib.suppress(UnimqError):  # it was noted, and stays left out
-            self.run(host, until, lambda link: link.session.ping(until))
+            self.lend(host, until, lambda link, _: link.session.ping(until), None)
 
     # Lending
 
@@ -149,68 +152,48 @@ class Pool:
         """All sessions."""
         return tuple(link for host in self.hosts for link in host.links)
 
-    def run(self, host: Host, deadline: float, call: Callable[[Link, *Ts], R], *args: *Ts) -> R:
-        """Run `call` with a link for anything but a receive, and `args`.
+    def on(self, link: Link, deadline: float, call: Callable[[Link], R]) -> R:
+        """Run `call` with that very link; raises as `lend` with `only`."""
+        return self.lend(link.host, deadline, lambda link, _: call(link), None, link)
+
+    def lend(  # noqa: C901, PLR0913, PLR0917 - the one place where a session is taken, used and given back
+        self,
+        host: Host,
+        deadline: float,
+        call: Callable[[Link, W], R],
+        what: W,
+        only: Link | None = None,
+        need: Need = "call",
+        queues: Sequence[str] = (),
+    ) -> R:
+        """Take a link, run `call` with it and `what`, and give it back whatever happens, at whatever moment.
+
+        With `only` it is that very link, for settling what it holds. For a receive `need` tells whether it polls or
+        waits; the session that received from the same `queues` last is preferred: subscriptions belong to sessions.
 
         It is run again, on another link, when a connection turns out to have died while it was idle: not when it may
         have done something (`in_doubt`), and not when the connection was new.
-        """
-        return self._lend(host, "call", None, (), deadline, call, args)
-
-    def on(self, link: Link, deadline: float, call: Callable[[Link, *Ts], R], *args: *Ts) -> R:
-        """Run `call` with that very link, for settling what it holds.
-
-        Raises:
-            LeaseLost: the link is dead.
-            Timeout: it is in use until `deadline`.
-        """
-        return self._lend(link.host, "call", link, (), deadline, call, args)
-
-    def receive(
-        self,
-        host: Host,
-        queues: Sequence[str],
-        need: Need,
-        deadline: float,
-        call: Callable[[Link, *Ts], R],
-        *args: *Ts,
-    ) -> R:
-        """Run `call` with a link for a receive that polls or waits; again on another one as `run`.
-
-        The session that received from the same `queues` last is preferred: subscriptions belong to sessions.
-
-        Raises:
-            NoneToWaitOn: no session may be waited on until `deadline`.
-        """
-        return self._lend(host, need, None, queues, deadline, call, args)
-
-    def _lend(  # noqa: C901, PLR0913, PLR0917 - the one place where a session is taken, used and given back
-        self,
-        host: Host,
-        need: Need,
-        only: Link | None,
-        queues: Sequence[str],
-        deadline: float,
-        call: Callable[[Link, *Ts], R],
-        args: tuple[*Ts],
-    ) -> R:
-        """Take a link, run `call` with it, and give it back whatever happens, at whatever moment.
 
         An exception may come out of a signal handler between any two steps, those of giving back too. So each step can
         be done again, and the outer handler does.
+
+        Raises:
+            LeaseLost: the `only` link is dead.
+            NoneToWaitOn: no session may be waited on until `deadline`.
+            Timeout: what will do is in use until `deadline`.
         """
         while True:
             me, link, was_used = object(), None, False
             try:
                 try:
-                    if need != "call":
-                        link = host.free_to_receive(me, need, queues)
-                    else:
+                    if need == "call":
                         link = host.free(me) if only is None else host.that(only, me)
+                    else:
+                        link = host.free_to_receive(me, need, queues)
                     if link is None:
                         link = self._wait(host, me, need, deadline, only)
                     was_used = link.proven
-                    result = call(link, *args)
+                    result = call(link, what)
                     link.proven = True
                     link.idle_looks = 0
                     if host.failures:
@@ -254,10 +237,13 @@ class Pool:
 
     def polls_first(self, host: Host) -> bool:
         """Whether each free session holds something: then a poll there is cheaper than another one to wait on."""
-        links = host.links
-        return any(link.held for link in links if link.settling == "same-session") and not any(
-            link.may_wait for link in links if not link.user
-        )
+        holds = False
+        for link in host.links:
+            if not link.may_wait:
+                holds = True
+            elif not link.user:
+                return False
+        return holds
 
     def pause(self, seconds: float) -> None:
         """Wait before another attempt; ends early when the pool is closed."""

@@ -78,8 +78,12 @@ class Receiver(Generic[T]):
 
         With `ahead`, more may be on its way until `stop_ahead`.
         """
-        self._channel.check_open()
-        return self.take_parked(limit) or self._source.fetch(limit, until, cancellation, ahead=ahead)
+        channel = self._channel
+        if channel.closed or channel.pool.closed:
+            raise channel.closed_error()
+        if self._parked and (parked := self.take_parked(limit)):
+            return parked
+        return self._source.fetch(limit, until, cancellation, ahead=ahead)
 
     def stop_ahead(self) -> None:
         """An iteration is over: what is on its way and was not fetched goes back."""
@@ -158,8 +162,6 @@ class Receiver(Generic[T]):
 
     def take_parked(self, limit: int) -> list[Letter[T]]:
         """Up to `limit` of what arrived for nobody."""
-        if not self._parked:
-            return []
         taken: list[Letter[T]] = []
         for ahead in list(self._parked):
             while len(taken) < limit and (letter := ahead.next()) is not None:
@@ -184,9 +186,11 @@ def hand_over_is_local(letter: Letter[Any]) -> bool:
 
 def hand_over(letter: Letter[Any]) -> bool:
     """Whether the application may have it now; if not, it is dealt with here."""
-    if not _is_ours(letter):
+    link, until, channel = letter._link, letter.lease_until, letter._channel
+    ours = link is not None and (link.alive or link.anywhere) and not (letter._claim or letter.is_inherited)
+    if not ours or (until is not None and until <= time.monotonic()):
         return False
-    channel, delivery, settings = letter._channel, letter._delivery, letter._channel.settings
+    delivery, settings = letter._delivery, channel.settings
     try:
         if delivery.expires_at is not None and delivery.expires_at <= time.time():
             channel.settler.ack(letter)
@@ -223,14 +227,6 @@ def park(letters: Sequence[Letter[Any]]) -> None:
         by_channel.setdefault(letter._channel, []).append(letter)
     for channel, mine in by_channel.items():
         channel.receiver.park(mine)
-
-
-def _is_ours(letter: Letter[Any]) -> bool:
-    """Whether its connection and lease still hold."""
-    link, until = letter._link, letter.lease_until
-    if link is None or letter.settled or letter.is_inherited or not (link.alive or link.anywhere):
-        return False
-    return until is None or until > time.monotonic()
 
 
 def _decodes(letter: Letter[Any]) -> bool:

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["Sender", "bodies_of", "text", "unsupported"]
 
 T = TypeVar("T")
+W = TypeVar("W")
+R = TypeVar("R")
+_Put = tuple[W, float, Capabilities]
+"""What to send, until when, and by what it was encoded."""
 
 _ID_CHARACTERS: Final = 200
 _UNIQUE: Final = re.compile(r"[A-Za-z0-9][!-~]{0,63}")
@@ -63,7 +67,8 @@ class Sender(Generic[T]):
         raw = channel.codec.encode(body)
         metadata = (headers, priority, delay, at, ttl, id, reply_to, correlation_id, unique)
         if metadata == _NO_METADATA and channel.hooks.send is None:
-            return self.encode(Outgoing(raw, lease=channel.put_lease))
+            lease = channel.put_lease
+            return self.encode(Outgoing(raw) if lease is None else Outgoing(raw, lease=lease))
         return self.encode(self._with_metadata(raw, *metadata))
 
     def build_many(self, bodies: Iterable[T], *metadata: Any) -> list[Outgoing]:
@@ -110,7 +115,7 @@ class Sender(Generic[T]):
         channel = self._channel
         for transform in channel.transforms:
             message = transform.encode(message)
-        if (limit := channel.capabilities.limits.body) is not None:
+        if (limit := channel.pool.capabilities.limits.body) is not None:
             self._check_size(message, limit)
         return message
 
@@ -127,30 +132,38 @@ class Sender(Generic[T]):
 
     def send_one(self, message: Outgoing, key: str | None, deadline: float) -> Receipt:
         """Send one built message; what became of it is returned or raised."""
-        outcome = self.send((message,), key, deadline)[0]
+        outcome = self._send(self._exchange_one, message, key, deadline)
         if isinstance(outcome, UnimqError):
             raise outcome
         return outcome
 
     def send(self, messages: Sequence[Outgoing], key: str | None, deadline: float) -> "list[Receipt | UnimqError]":
-        """Send built messages in one exchange with one host; the outcome of each, in order.
+        """Send built messages in one exchange with one host; the outcome of each, in order."""
+        return self._send(self._exchange, messages, key, deadline)
+
+    def _send(self, exchange: "Callable[[Link, _Put[W]], R]", what: W, key: str | None, deadline: float) -> R:
+        """Run `exchange` with one host.
 
         A host that cannot be reached in time, or an idle connection that turns out dead before anything was sent, is
         passed over: that cannot duplicate. Nothing else is repeated.
         """
         channel = self._channel
-        channel.check_open()
+        pool = channel.pool
+        if channel.closed or pool.closed:
+            raise channel.closed_error()
         if key is not None:
             _check_key(key)
-        pool, known = channel.pool, channel.capabilities
-        hosts = pool.order(key)
-        for host in hosts[:-1]:
+        put = (what, deadline, pool.capabilities)
+        if len(pool.hosts) == 1:
+            return pool.lend(pool.hosts[0], deadline, exchange, put)
+        *others, last = pool.order(key)
+        for host in others:
             try:
-                return pool.run(host, deadline, self._exchange, messages, deadline, known)
+                return pool.lend(host, deadline, exchange, put)
             except (ConnectError, ConnectionLost, Timeout) as error:
                 if error.in_doubt or time.monotonic() >= deadline:
                     raise
-        return pool.run(hosts[-1], deadline, self._exchange, messages, deadline, known)
+        return pool.lend(last, deadline, exchange, put)
 
     def send_many(self, messages: Sequence[Outgoing], key: str | None, deadline: float) -> list[Receipt]:
         """Send built messages in few exchanges. Raises `BatchError` when some were not stored."""
@@ -168,20 +181,28 @@ class Sender(Generic[T]):
             raise BatchError(msg, outcomes) from failures[0]
         return cast("list[Receipt]", outcomes)
 
-    def _exchange(
-        self, link: Link, messages: Sequence[Outgoing], deadline: float, known: Capabilities
-    ) -> "list[Receipt | UnimqError]":
-        channel = self._channel
+    def _exchange_one(self, link: Link, put: "_Put[Outgoing]") -> Receipt | UnimqError:
+        message, deadline, known = put
+        if link.capabilities is not known:
+            self._recheck(link.capabilities, (message,))
+        name = self._channel.name
+        outcome = link.session.send(name, (message,), deadline)[0]
+        if isinstance(outcome, UnimqError):
+            self._channel.pool.discard_broken(link, (outcome,))
+            return outcome
+        return Receipt(message.id or outcome, known.confirmed, name)
+
+    def _exchange(self, link: Link, put: "_Put[Sequence[Outgoing]]") -> "list[Receipt | UnimqError]":
+        messages, deadline, known = put
         if link.capabilities is not known:
             self._recheck(link.capabilities, messages)
-        outcomes = link.session.send(channel.name, messages, deadline)
-        channel.pool.discard_broken(link, outcomes)
-        results: list[Receipt | UnimqError] = []
-        for message, outcome in zip(messages, outcomes, strict=True):
-            if isinstance(outcome, UnimqError):
-                results.append(outcome)
-            else:
-                results.append(Receipt(message.id or outcome, known.confirmed, channel.name))
+        name, confirmed = self._channel.name, known.confirmed
+        outcomes = link.session.send(name, messages, deadline)
+        results: list[Receipt | UnimqError] = [
+            outcome if isinstance(outcome, UnimqError) else Receipt(message.id or outcome, confirmed, name)
+            for message, outcome in zip(messages, outcomes, strict=True)
+        ]
+        self._channel.pool.discard_broken(link, outcomes)
         return results
 
     def _recheck(self, proved: Capabilities, messages: Sequence[Outgoing]) -> None:

@@ -1,8 +1,8 @@
 """Settling: ack, nack, reject and extend, one message or many, and what the library gives back by itself.
 
-A message is claimed before anything is sent, so that two threads cannot both settle it; a settlement that failed gives
-the claim back, because the message is still in hand. Requeueing and dead-lettering are moves: send, then settle, in
-one transaction where the backend has them. A crash in between duplicates, it never loses.
+A settlement that failed gives the claim on the message back, because it is still in hand. Requeueing and dead-lettering
+are moves: send, then settle, in one transaction where the backend has them. A crash in between duplicates, it never
+loses.
 """
 
 import time
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 import msgspec
 
 from unimq import headers as reserved
+from unimq.claims import Call, ack_all, ack_here, ack_one, claim, link_of, lost, on_holder, raws, settled_by
 from unimq.copies import copy_of, dead_letter_of
 from unimq.driver import Delivery, Outgoing, Session
-from unimq.errors import AlreadySettled, InvalidArgument, LeaseLost, UnimqError
+from unimq.errors import InvalidArgument, LeaseLost, UnimqError
 from unimq.hooks import Outcome
 from unimq.links import Link
 from unimq.message import Letter
@@ -31,8 +32,7 @@ __all__ = ["Settler"]
 T = TypeVar("T")
 R = TypeVar("R")
 
-_Call = Callable[[Session, Sequence[Letter[Any]], float], Sequence[object]]
-"""Settles letters of one session; an outcome for each, which is an error or something else."""
+_Group = tuple[Sequence[Letter[T]], Call, float]
 
 _MAX_DELIVERIES_REASON: Final = "nacked after {} deliveries, the most that is allowed"
 _TOO_OFTEN_REASON: Final = "delivered {} times, {} are allowed"
@@ -48,22 +48,30 @@ class Settler(Generic[T]):
 
     def ack(self, letter: Letter[T], outcome: Outcome = "ack") -> None:
         """Remove it for good: done, or discarded."""
-        self._claim(letter)
+        channel, me = self._channel, object()
         try:
-            if _link_of(letter).settling == "nowhere":
-                self._check_pool()
+            link = claim(letter, me)
+            if link.anywhere:
+                self._ack_anywhere(letter, link)
             else:
-                self._with_session(
-                    letter, lambda session, deadline: raise_one(session.ack([letter._raw], deadline)), settles=True
-                )
-        except BaseException:
-            letter._claim.release()
+                deadline = channel.deadline()
+                channel.pool.lend(link.host, deadline, ack_here, (letter, deadline), link)
+        except BaseException:  # also an interruption at any moment
+            letter._claim.leave(me)
             raise
-        self._tell(letter, outcome)
+        if channel.hooks.settle is not None:
+            channel.hooks.settle(letter, outcome)
+
+    def _ack_anywhere(self, letter: Letter[T], link: Link) -> None:
+        if link.settling == "nowhere":
+            self._check_pool()
+            return
+        deadline = self._channel.deadline()
+        self._channel.pool.lend(link.host, deadline, ack_one, (letter, deadline))
 
     def ack_many(self, messages: Iterable[Letter[T]]) -> list[UnimqError | None]:
         """Remove many; the outcome of each. One exchange for each session that they came over."""
-        return self._many(self._ours(messages), _ack, "ack")
+        return self._many(self._ours(messages), ack_all, "ack")
 
     def nack(self, letter: Letter[T], delay: float | timedelta) -> None:
         """Give it back to be delivered again, or to the dead letters when it was delivered often enough."""
@@ -113,7 +121,7 @@ class Settler(Generic[T]):
         """`why` gives the reason, how many deliveries there were, and details."""
         channel = self._channel
         if channel.is_dead:
-            return self._many(letters, _ack, "reject")
+            return self._many(letters, ack_all, "reject")
         if not channel.capabilities.dead_letters:
             raise unsupported(channel, "dead_letters")
         dead = channel.dead_channel()
@@ -121,7 +129,7 @@ class Settler(Generic[T]):
 
     def check_extend(self, letter: Letter[T]) -> None:
         """Refuse what cannot be extended: here, or this message."""
-        _link_of(letter)
+        link_of(letter)
         if not self._channel.capabilities.extend:
             raise unsupported(self._channel, "extend")
 
@@ -131,21 +139,21 @@ class Settler(Generic[T]):
         channel = self._channel
         wanted = channel.settings.lease if duration is None else seconds(duration, "seconds")
         if letter.settled or letter.is_inherited:
-            self._claim(letter)  # tells why it cannot be extended any more
+            claim(letter, object())  # tells why it cannot be extended any more
 
         # No claim: another thread may settle it meanwhile, and the server tells which came first.
-        def prolong(session: Session, deadline: float) -> float:
+        def prolong(session: Session, letter: Letter[Any], deadline: float) -> float:
             granted = wanted if channel.keeps_lease else the_one(session.extend([letter._raw], wanted, deadline))
             letter.lease_until = time.monotonic() + granted
             self._hold(letter, msgspec.structs.replace(letter._raw, lease_until=letter.lease_until))
             return granted
 
-        return self._with_session(letter, prolong)
+        return self.with_session(letter, prolong)
 
     def _hold(self, letter: Letter[T], raw: Delivery) -> None:
         """Let `raw` stand for the delivery from now on."""
         letter._raw = raw
-        held = _link_of(letter).held
+        held = link_of(letter).held
         if raw.token in held:
             held[raw.token] = raw
 
@@ -186,41 +194,17 @@ class Settler(Generic[T]):
                 raise InvalidArgument(msg)
         return letters
 
-    def _claim(self, letter: Letter[T]) -> None:
-        _link_of(letter)
-        if letter.is_inherited:
-            raise _lost(letter, "it is in the hands of the process that forked this one")
-        if letter._claim.acquire(blocking=False):
-            return
-        if letter._lost:
-            raise _lost(letter, "its lease ended")
-        msg = f"message {letter.id!r} of queue {letter.queue!r} was settled before"
-        raise AlreadySettled(msg)
-
-    def _with_session(self, letter: Letter[T], call: "Callable[[Session, float], R]", *, settles: bool = False) -> R:
-        link, token = _link_of(letter), letter._raw.token
-        deadline = self._channel.deadline()
+    def with_session(self, letter: Letter[T], call: "Callable[[Session, Letter[Any], float], R]") -> R:
+        """Run `call`, which does not settle it, with a session that could."""
+        link, pool, deadline = link_of(letter), self._channel.pool, self._channel.deadline()
         if link.anywhere:
-            return self._channel.pool.run(link.host, deadline, lambda other: call(other.session, deadline))
-
-        def settle(link: Link) -> R:
-            if link.held.get(token) is not letter._raw:
-                raise _lost(letter, "it was delivered again")
-            try:
-                result = call(link.session, deadline)
-            except LeaseLost:
-                link.held.pop(token, None)
-                raise
-            if settles:
-                link.held.pop(token, None)
-            return result
-
-        return self._channel.pool.on(link, deadline, settle)
+            return pool.lend(link.host, deadline, lambda other, _: call(other.session, letter, deadline), None)
+        return pool.lend(link.host, deadline, on_holder, (letter, call, deadline), link)
 
     def _many(
         self,
         letters: Sequence[Letter[T]],
-        call: _Call,
+        call: Call,
         told: Outcome | None,
         prepare: Callable[[Letter[T]], None] | None = None,
     ) -> list[UnimqError | None]:
@@ -228,12 +212,11 @@ class Settler(Generic[T]):
 
         `prepare` is run with each letter when it is claimed; what it raises is what became of it.
         """
-        claimed: list[Letter[T]] = []
+        claims = [(letter, object()) for letter in letters]
         settled: set[int] = set()
 
-        def claim(letter: Letter[T]) -> None:
-            self._claim(letter)
-            claimed.append(letter)
+        def take(letter: Letter[T], me: object) -> None:
+            claim(letter, me)
             if prepare is not None:
                 prepare(letter)
 
@@ -243,44 +226,42 @@ class Settler(Generic[T]):
             return outcomes
 
         try:
-            outcomes = [outcome_of(claim, letter) for letter in letters]
+            outcomes = [outcome_of(take, letter, me) for letter, me in claims]
             ours = [letter for letter, refused in zip(letters, outcomes, strict=True) if refused is None]
-            results = iter(in_parts(ours, _settled_by, lambda _, part: settle(part)))
+            results = iter(in_parts(ours, settled_by, lambda _, part: settle(part)))
             outcomes = [next(results) if refused is None else refused for refused in outcomes]
         finally:  # also when it was interrupted: what is not settled is still in hand
-            for letter in claimed:
+            for letter, me in claims:
                 if id(letter) not in settled:
-                    letter._claim.release()
+                    letter._claim.leave(me)
         for letter, outcome in zip(letters, outcomes, strict=True):
             if outcome is None and told is not None:
                 self._tell(letter, told)
         return outcomes
 
-    def _group(self, letters: Sequence[Letter[T]], call: _Call) -> Sequence[UnimqError | None]:
-        link, pool = _link_of(letters[0]), self._channel.pool
-        if link.settling == "nowhere" and call is _ack:
+    def _group(self, letters: Sequence[Letter[T]], call: Call) -> Sequence[UnimqError | None]:
+        link, pool = link_of(letters[0]), self._channel.pool
+        if link.settling == "nowhere" and call is ack_all:
             return [outcome_of(self._check_pool) for _ in letters]
         deadline = self._channel.deadline()
         try:
             if link.anywhere:
-                return pool.run(link.host, deadline, self._anywhere, letters, call, deadline)
-            return pool.on(link, deadline, self._held_group, letters, call, deadline)
+                return pool.lend(link.host, deadline, self._anywhere, (letters, call, deadline))
+            return pool.lend(link.host, deadline, self._held_group, (letters, call, deadline), link)
         except UnimqError as error:
             return [error] * len(letters)
 
-    def _anywhere(
-        self, link: Link, letters: Sequence[Letter[T]], call: _Call, deadline: float
-    ) -> Sequence[UnimqError | None]:
+    def _anywhere(self, link: Link, group: "_Group[T]") -> Sequence[UnimqError | None]:
+        letters, call, deadline = group
         outcomes = errors_of(call(link.session, letters, deadline))
         self._channel.pool.discard_broken(link, outcomes)
         return outcomes
 
-    def _held_group(
-        self, link: Link, letters: Sequence[Letter[T]], call: _Call, deadline: float
-    ) -> Sequence[UnimqError | None]:
+    def _held_group(self, link: Link, group: "_Group[T]") -> Sequence[UnimqError | None]:
+        letters, call, deadline = group
         held = link.held
         outcomes: list[UnimqError | None] = [
-            None if held.get(letter._raw.token) is letter._raw else _lost(letter, "it was delivered again")
+            None if held.get(letter._raw.token) is letter._raw else lost(letter, "it was delivered again")
             for letter in letters
         ]
         ours = [position for position, refused in enumerate(outcomes) if refused is None]
@@ -305,10 +286,10 @@ class Settler(Generic[T]):
     ) -> list[UnimqError | None]:
         """Give letters back to their queue; `unseen` ones uncounted, and to where they were as far as possible."""
         native = self._channel.capabilities.nack.level == "native"
-        if native or (unseen and _link_of(letters[0]).session.takes_back):
+        if native or (unseen and link_of(letters[0]).session.takes_back):
             return self._many(
                 letters,
-                lambda session, ours, deadline: session.release(_raws(ours), wait, deadline, unseen=unseen),
+                lambda session, ours, deadline: session.release(raws(ours), wait, deadline, unseen=unseen),
                 told,
                 prepare,
             )
@@ -343,7 +324,7 @@ class Settler(Generic[T]):
         def move(session: Session, ours: Sequence[Letter[T]], deadline: float) -> Sequence[object]:
             return session.move(target.name, [(letter._raw, made[id(letter)]) for letter in ours], deadline)
 
-        return self._many(letters, _ack if elsewhere else move, told, prepare)
+        return self._many(letters, ack_all if elsewhere else move, told, prepare)
 
     def _check_pool(self) -> None:
         """Refuse to settle, even where nothing is to be done, for a client that was closed."""
@@ -366,31 +347,6 @@ class Settler(Generic[T]):
     def _tell(self, letter: Letter[T], outcome: Outcome) -> None:
         if self._channel.hooks.settle is not None:
             self._channel.hooks.settle(letter, outcome)
-
-
-def _link_of(letter: Letter[Any]) -> Link:
-    if letter._link is None:
-        msg = f"message {letter.id!r} of queue {letter.queue!r} was only peeked at: get it to settle it"
-        raise InvalidArgument(msg)
-    return letter._link
-
-
-def _lost(letter: Letter[Any], why: str) -> LeaseLost:
-    return LeaseLost(f"message {letter.id!r} of queue {letter.queue!r} is no longer yours to settle: {why}")
-
-
-def _settled_by(letter: Letter[Any]) -> object:
-    """What must be asked to settle it: its session, or any of its host."""
-    link = _link_of(letter)
-    return link.host if link.anywhere else link
-
-
-def _raws(letters: Sequence[Letter[Any]]) -> list[Delivery]:
-    return [letter._raw for letter in letters]
-
-
-def _ack(session: Session, letters: Sequence[Letter[Any]], deadline: float) -> Sequence[object]:
-    return session.ack(_raws(letters), deadline)
 
 
 def _ended(letter: Letter[Any]) -> None:

@@ -59,6 +59,8 @@ class Source:
         self._pool = first.pool
         self._lease = first.settings.lease
         self._connect_timeout = first.settings.connect_timeout
+        self._host = self._pool.hosts[0] if len(self._pool.hosts) == 1 else None
+        """The only one."""
         self._channels = {channel.name: channel for channel in channels}
         self._only = first if len(self._channels) == 1 else None
         self._names = tuple(self._channels)
@@ -76,14 +78,17 @@ class Source:
         is tried for `?connect_timeout=` only.
         """
         cancellation = cancellation or _NEVER
-        asking = _Asking(self, limit, cancellation, ahead=ahead)
+        asking = _Asking(self, limit, cancellation, ahead)
         give_up, pause = 0.0, _RETRY_LEAST
         trouble: UnimqError | None = None
         while True:
-            hosts = self._pool.order_to_receive(again=trouble is not None)
             try:
-                letters = self._ask_hosts(hosts, asking, until)
-                trouble = trouble if not hosts else None
+                if self._host is not None and trouble is None:
+                    letters = self._ask(self._host, asking, until)
+                else:
+                    hosts = self._pool.order_to_receive(again=trouble is not None)
+                    letters = self._ask_hosts(hosts, asking, until)
+                    trouble = trouble if not hosts else None
             except (ConnectError, ConnectionLost, Timeout) as error:
                 letters, trouble = [], error
             if letters:
@@ -98,10 +103,12 @@ class Source:
                 self._pool.pause(min(pause, max(until - now, 0.0)))
                 pause = min(pause * 2, _RETRY_MOST)
             elif now >= until or asking.is_over():
-                channels = list(self._channels.values())
-                names = ", ".join(channel.shown for channel in channels)
-                msg = f"no message on {names} of {channels[0].where} in time"
-                raise Empty(msg)
+                raise self._nothing()
+
+    def _nothing(self) -> Empty:
+        channels = list(self._channels.values())
+        names = ", ".join(channel.shown for channel in channels)
+        return Empty(f"no message on {names} of {channels[0].where} in time")
 
     @property
     def interruptions(self) -> int:
@@ -144,7 +151,7 @@ class Source:
         """
         now = time.monotonic()
         if until <= now:
-            return self._pool.receive(host, self._names, "poll", now + _POLL_GRACE, self._receive, asking, 0.0)
+            return self._poll(host, asking, now)
         polled = self._pool.polls_first(host)
         if polled and (letters := self._poll(host, asking, now)):
             return letters
@@ -157,28 +164,44 @@ class Source:
         return []
 
     def _poll(self, host: Host, asking: "_Asking", now: float) -> list[Letter[Any]]:
-        return self._pool.receive(host, self._names, "poll", now + _POLL_GRACE, self._receive, asking, 0.0)
+        return self._pool.lend(host, now + _POLL_GRACE, self._receive, (asking, 0.0), None, "poll", self._names)
 
     def _wait(self, host: Host, asking: "_Asking", until: float, free_by: float) -> list[Letter[Any]]:
         if host.most == 1:  # puts, settlements and other gets need the only session now and then
             until = min(until, free_by + _TURN)
-        return self._pool.receive(host, self._names, "wait", free_by, self._receive, asking, until)
+        return self._pool.lend(host, free_by, self._receive, (asking, until), None, "wait", self._names)
 
-    def _receive(self, link: Link, asking: "_Asking", until: float) -> list[Letter[Any]]:
-        session, cancellation = link.session, asking.cancellation
+    def _receive(self, link: Link, asked: "tuple[_Asking, float]") -> list[Letter[Any]]:
+        asking, until = asked
+        session, names, ahead = link.session, self._names, asking.ahead
         if until:
-            link.receiving = asking
-            cancellation.session = session if cancellation is not _NEVER else None
-            # Whoever ends it says so before looking at what waits, and this is said before looking whether it is over.
-            until = 0.0 if asking.is_over() else until
+            deliveries = self._wait_on(link, asking, until)
+        else:
+            deliveries = session.receive(names, asking.limit, self._lease, 0.0, ahead=ahead)
+        link.queues = names
+        if ahead or link.ahead:
+            link.note_ahead(names, ahead=ahead)
+        if not deliveries:
+            return []
+        if not link.anywhere:
+            link.hold(deliveries)
+        if session.beat_every is not None:
+            self._pool.beats.after(link, deliveries)
+        only = self._only
+        if only is not None:
+            return [_letter(only, link, delivery) for delivery in deliveries]
+        return [_letter(self._channels[delivery.queue], link, delivery) for delivery in deliveries]
+
+    def _wait_on(self, link: Link, asking: "_Asking", until: float) -> Sequence[Delivery]:
+        session, cancellation = link.session, asking.cancellation
+        link.receiving = asking
+        cancellation.session = session if cancellation is not _NEVER else None
+        # Whoever ends it says so before looking at what waits, and this is said before looking whether it is over.
+        until = 0.0 if asking.is_over() else until
         try:
-            deliveries = session.receive(self._names, asking.limit, self._lease, until, ahead=asking.ahead)
+            return session.receive(self._names, asking.limit, self._lease, until, ahead=asking.ahead)
         finally:
             link.receiving = cancellation.session = None
-        link.received(self._names, deliveries, ahead=asking.ahead)
-        if deliveries and session.beat_every is not None:
-            self._pool.beats.after(link, deliveries)
-        return [_letter(self._channels[delivery.queue], link, delivery) for delivery in deliveries]
 
 
 class _Asking:
@@ -186,7 +209,7 @@ class _Asking:
 
     __slots__ = ("_begun", "_source", "ahead", "cancellation", "limit")
 
-    def __init__(self, source: Source, limit: int, cancellation: Cancellation, *, ahead: bool) -> None:
+    def __init__(self, source: Source, limit: int, cancellation: Cancellation, ahead: bool) -> None:  # noqa: FBT001
         self._source = source
         only = source._only
         self._begun = source.interruptions if only is None else only.interruptions
@@ -206,8 +229,10 @@ _NEVER: Final = Cancellation()
 
 
 def _letter(channel: "Channel[Any]", link: Link, raw: Delivery) -> Letter[Any]:
-    delivery, invalid = channel.decode(raw) if channel.transforms or raw.damage else (raw, None)
-    letter = channel.letter(channel, link, raw, delivery, invalid)
+    if channel.transforms or raw.damage is not None:
+        letter = channel.letter(channel, link, raw, *channel.decode(raw))
+    else:
+        letter = channel.letter(channel, link, raw, raw)
     if channel.keeps_lease:
         channel.settler.keep_lease(letter)
     return letter

@@ -85,7 +85,7 @@ def test_a_session_that_is_in_use_gives_no_sign_beside_that(broker: Broker, late
     """The use is one; the next is given in its turn."""
     with opened(broker) as queue:
         pool = the_pool(queue)
-        pool.run(pool.hosts[0], later.now + 1, lambda _: later.pass_by(15))
+        pool.lend(pool.hosts[0], later.now + 1, lambda _, seconds: later.pass_by(seconds), 15)
         assert beats == []
         later.pass_by(10)
         assert beats == [20]

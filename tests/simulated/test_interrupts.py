@@ -64,11 +64,10 @@ def ack(_: "unimq.Queue[int]", message: "unimq.Message[int]") -> None:
 
 def fail(queue: "unimq.Queue[int]", _: "unimq.Message[int]") -> None:
     """A call that is refused by the server."""
-    queue.client.pool.run(queue.client.pool.hosts[0], time.monotonic() + 5, raises)
+    queue.client.pool.lend(queue.client.pool.hosts[0], time.monotonic() + 5, raises, "not found")
 
 
-def raises(_: object) -> None:
-    msg = "not found"
+def raises(_: object, msg: str) -> None:
     raise unimq.LeaseLost(msg)
 
 
@@ -108,11 +107,11 @@ def test_an_exception_while_standing_in_line_leaves_the_line(broker: Broker) -> 
             pool, host = queue.client.pool, queue.client.pool.hosts[0]
             entered, leave = threading.Event(), threading.Event()
 
-            def use(_: object, entered: threading.Event = entered, leave: threading.Event = leave) -> None:
-                entered.set()
-                assert leave.wait(5)
+            def use(_: object, events: tuple[threading.Event, threading.Event]) -> None:
+                events[0].set()
+                assert events[1].wait(5)
 
-            user = threading.Thread(target=lambda: pool.run(host, time.monotonic() + 5, use))  # noqa: B023
+            user = threading.Thread(target=lambda: pool.lend(host, time.monotonic() + 5, use, (entered, leave)))  # noqa: B023
             user.start()
             assert entered.wait(5)
             with pytest.raises((TimeLimit, unimq.Timeout)), raising_at(step):

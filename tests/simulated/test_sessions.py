@@ -13,7 +13,7 @@ import unimq
 def while_in_use(queue: "unimq.Queue[Any]", call: Callable[[], object]) -> None:
     """Run the call while the only session is lent to somebody else."""
     pool = queue._channel.pool
-    pool.run(pool.hosts[0], time.monotonic() + 5, lambda _: call())
+    pool.lend(pool.hosts[0], time.monotonic() + 5, lambda _, call: call(), call)
 
 
 def test_a_put_that_finds_no_session_says_what_helps(broker: Broker) -> None:

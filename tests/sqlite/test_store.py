@@ -252,7 +252,7 @@ def test_a_relative_path_is_fixed_when_the_client_is_made(tmp_path: Path, monkey
             queue.put("before")
             monkeypatch.chdir("run")
             # While the one session is in use, so that the put needs a new connection.
-            client.pool.run(client.pool.hosts[0], time.monotonic() + 5, lambda _, queue=queue: queue.put("after"))
+            client.pool.lend(client.pool.hosts[0], time.monotonic() + 5, lambda _, queue: queue.put("after"), queue)
             monkeypatch.chdir(tmp_path)
         assert os.listdir("run") == []  # noqa: PTH208 - names are wanted, not paths
         with queue_of(tmp_path / name) as queue:
