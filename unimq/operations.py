@@ -1,26 +1,33 @@
-"""What people who operate queues do with whole queues: move what is on them to another backend.
+"""What people who operate queues do with whole queues: move what is on them to another backend, or to a file and back.
 
 The command line is made of it; an application may call it too. With asyncio, call it in a thread
 (`asyncio.to_thread`), with queues that are made for it.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Any
+import io
+import math
+import os
+import stat
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import IO, TYPE_CHECKING, Any
 
-from unimq.admin import stats
+from unimq.admin import peek, stats
 from unimq.bounded import there_at_start
-from unimq.errors import InvalidArgument, UnimqError, Unsupported
+from unimq.errors import BatchError, InvalidArgument, InvalidMessage, TooLarge, UnimqError, Unsupported
+from unimq.lines import line_of, message_of
 from unimq.message import Letter
 from unimq.options import count, short
 from unimq.place import place_of
 from unimq.queue import Queue
-from unimq.transfer import BATCH, PARTS, Moved, Part, drain, fit, for_ever, lost_on, outgoing_of
+from unimq.sender import unsupported
+from unimq.transfer import BATCH, PARTS, Moved, Part, drain, fit, for_ever, lost_on, outgoing_of, parts_of
 
 if TYPE_CHECKING:
     from unimq.channel import Channel
     from unimq.driver import Outgoing
 
-__all__ = ["Moved", "Part", "move"]
+__all__ = ["Moved", "Part", "export_lines", "import_lines", "move"]
 
 
 def move(  # noqa: PLR0913 - each is a keyword of its own
@@ -67,6 +74,92 @@ def move(  # noqa: PLR0913 - each is a keyword of its own
     return drain(here, batches, lambda letters: _store(letters, there, dropped), told)
 
 
+def export_lines(  # noqa: PLR0913 - each is a keyword of its own
+    source: Queue[Any],
+    file: IO[bytes],
+    *,
+    take: bool = False,
+    limit: int | None = None,
+    leave_delayed: bool = False,
+    told: Callable[[Moved], object] = lambda _: None,
+) -> Moved:
+    """Write the messages that are ready as JSON lines, see `unimq.lines`; what became of them.
+
+    By itself it only looks, and has all of them in memory. With `take` they are removed: 100 at a time are written,
+    flushed, on a disk synced, and settled then. Broken off, up to 100 are in the file and on the queue.
+
+    Args:
+        source: Where they are.
+        file: Open for writing bytes. Where it is a file that has something in it, a blank line comes first.
+        take: Remove them.
+        limit: How many at most, 1 or more; all by default.
+        leave_delayed: Begin although messages are there that are not due: they cannot be seen, and stay.
+        told: Called with the sum so far, as by `move`.
+
+    Raises:
+        InvalidArgument: an argument is out of its range, or needed because the backend does not count.
+        Unsupported: the backend cannot show its messages, or not so many; messages are delayed; or it delivers at most
+            once, and they were to be taken. Nothing was written.
+        OSError, UnimqError: it was broken off.
+    """
+    channel = source._channel
+    most = None if limit is None else count(limit, "limit", most=2**53)
+    if take:
+        _check_guarantee(channel)
+    elif not channel.capabilities.peek:
+        raise unsupported(channel, "peek", "to take them, and so remove them, is another way; ")
+    source.ping()
+    if not leave_delayed:
+        _check_delayed(channel)
+    _begin(file)
+    if take:
+        batches = there_at_start(channel, most, _put_at, batch=BATCH)
+        return drain(channel, batches, lambda letters: _write(letters, file), told)
+    seen = peek(channel, most) if (most := _visible(channel, most)) else []
+    outcomes = _write([one for one in seen if one.expires_at is None or one.expires_at > time.time()], file)
+    faults = [str(error) for error in outcomes if error is not None]
+    done = Moved(outcomes.count(None), len(faults), reason=faults[0] if faults else "")
+    told(done)
+    return done
+
+
+def import_lines(
+    target: Queue[Any],
+    lines: Iterable[bytes],
+    *,
+    drop: Collection[Part] = (),
+    told: Callable[[Moved], object] = lambda _: None,
+) -> Moved:
+    """Put the messages of JSON lines, see `unimq.lines`; blank ones are passed over. All are checked before the first.
+
+    Args:
+        target: Where they go.
+        lines: As they are in the file.
+        drop: The parts that messages may lose where `target` cannot keep them, `delay` among them; else as for `move`.
+        told: Called with the sum so far, as by `move`.
+
+    Raises:
+        InvalidArgument, TooLarge, Unsupported: a line is no message, or none that `target` takes, and names it. Nothing
+            was put.
+        BatchError: some were not stored: the text names their lines, none behind them was tried.
+    """
+    target.ping()
+    checked = list(_read(lines, target._channel, _known(drop, PARTS)))
+    done = Moved()
+    for start in range(0, len(checked), BATCH):
+        batch = checked[start : start + BATCH]
+        try:
+            target._channel.sender.send_many([one for _, one in batch], None, target._channel.deadline())
+        except BatchError as error:
+            raise _not_imported(error, start, [number for number, _ in batch]) from error
+        done = Moved(start + len(batch))
+        told(done)
+    return done
+
+
+# What can be told beforehand
+
+
 def _check_places(here: "Channel[Any]", there: "Channel[Any]") -> None:
     """What can be told beforehand: that a message would be lost, unreadable, or back where it was."""
     if here.name == there.name and _place(here) == _place(there):
@@ -75,11 +168,15 @@ def _check_places(here: "Channel[Any]", there: "Channel[Any]") -> None:
     if here.codec.name != there.codec.name:
         msg = f"codec={here.codec.name} and codec={there.codec.name}: bodies are not translated, give both the same"
         raise InvalidArgument(msg)
-    if here.capabilities.guarantee == "at-most-once":
-        msg = f"{here.where} delivers at most once: what is in hand would be lost with this process; add ?journal="
-        raise Unsupported(msg)
+    _check_guarantee(here)
     if not there.capabilities.confirmed:
         msg = f"{there.where} accepts messages and does not confirm them: they could be lost on the way"
+        raise Unsupported(msg)
+
+
+def _check_guarantee(here: "Channel[Any]") -> None:
+    if here.capabilities.guarantee == "at-most-once":
+        msg = f"{here.where} delivers at most once: what is in hand would be lost with this process; add ?journal="
         raise Unsupported(msg)
 
 
@@ -89,12 +186,9 @@ def _place(channel: "Channel[Any]") -> str:
 
 def _check_parts(here: "Channel[Any]", there: "Channel[Any]", drop: Collection[Part]) -> frozenset[Part]:
     """The parts that are dropped: those that the target cannot keep, all of which must be allowed."""
-    unknown = [part for part in drop if part not in PARTS or part == "delay"]
-    if unknown:
-        msg = f"drop={short(unknown[0])}: must be among {', '.join(part for part in PARTS if part != 'delay')}"
-        raise InvalidArgument(msg)
+    allowed = _known(drop, [part for part in PARTS if part != "delay"])
     lost = lost_on(there) - lost_on(here) - {"delay"}
-    refused = sorted(lost - set(drop))
+    refused = sorted(lost - allowed)
     if refused:
         msg = (
             f"{there.where} cannot keep what messages of {here.shown!r} may have: {', '.join(refused)}; "
@@ -104,13 +198,38 @@ def _check_parts(here: "Channel[Any]", there: "Channel[Any]", drop: Collection[P
     return lost
 
 
+def _known(drop: Collection[Part], parts: Collection[Part]) -> frozenset[Part]:
+    unknown = [part for part in drop if part not in parts]
+    if unknown:
+        msg = f"drop={short(unknown[0])}: must be among {', '.join(parts)}"
+        raise InvalidArgument(msg)
+    return frozenset(drop)
+
+
 def _check_delayed(here: "Channel[Any]") -> None:
     if here.capabilities.stats and (delayed := stats(here).delayed):
         msg = (
             f"queue {here.shown!r} of {here.where} has {delayed} not due yet, which cannot be taken: "
-            "leave-delayed leaves them, follow waits for them"
+            "leave-delayed leaves them there"
         )
         raise Unsupported(msg)
+
+
+def _visible(channel: "Channel[Any]", limit: int | None) -> int:
+    """How many to look at: as many as there are, which must not be more than can be seen."""
+    ready = stats(channel).ready if channel.capabilities.stats else None
+    if ready is None and limit is None:
+        msg = f"limit=None: {channel.where} does not tell how many messages there are, so say how many at most"
+        raise InvalidArgument(msg)
+    wanted = min(math.inf if ready is None else ready, math.inf if limit is None else limit)
+    seen = channel.capabilities.limits.peek
+    if seen is not None and wanted > seen:
+        msg = f"{channel.where} shows {seen} of its messages, and there are {wanted}: take them, or fewer by limit"
+        raise Unsupported(msg)
+    return int(wanted)
+
+
+# How
 
 
 def _put_at(letter: Letter[Any]) -> float:
@@ -131,3 +250,63 @@ def _store(letters: Sequence[Letter[Any]], there: "Channel[Any]", dropped: froze
         for position, outcome in zip(fitting, sent, strict=True):
             outcomes[position] = outcome if isinstance(outcome, UnimqError) else None
     return outcomes
+
+
+def _begin(file: IO[bytes]) -> None:
+    """What an export that was killed has left there may be half a line."""
+    if _is_on_disk(file) and os.fstat(file.fileno()).st_size:
+        file.write(b"\n")
+
+
+def _is_on_disk(file: IO[bytes]) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    except io.UnsupportedOperation:  # a buffer in memory
+        return False
+
+
+def _write(letters: Sequence[Letter[Any]], file: IO[bytes]) -> list[UnimqError | None]:
+    """The outcome of each: only what cannot be read fails by itself."""
+    outcomes: list[UnimqError | None] = []
+    for letter in letters:
+        try:
+            message = outgoing_of(letter)
+        except InvalidMessage as error:
+            outcomes.append(error)
+            continue
+        file.write(line_of(message, letter._channel.codec.name, priority=letter.priority))
+        outcomes.append(None)
+    file.flush()
+    if _is_on_disk(file):
+        os.fsync(file.fileno())
+    return outcomes
+
+
+def _read(lines: Iterable[bytes], channel: "Channel[Any]", drop: frozenset[Part]) -> "Iterator[tuple[int, Outgoing]]":
+    """The messages, each with the number of its line."""
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                message = _taken_by(channel, message_of(line, channel.codec.name), drop)
+            except (InvalidArgument, TooLarge, Unsupported) as error:
+                msg = f"line {number}: {error}"
+                raise type(error)(msg) from None
+            yield number, message
+
+
+def _taken_by(channel: "Channel[Any]", message: "Outgoing", drop: frozenset[Part]) -> "Outgoing":
+    lost = lost_on(channel)
+    refused = sorted((parts_of(message) & lost) - drop)
+    if refused:
+        msg = f"{channel.where} cannot keep its {', '.join(refused)}; allow to drop that"
+        raise Unsupported(msg)
+    return fit(message, channel, lost)
+
+
+def _not_imported(error: BatchError, before: int, numbers: Sequence[int]) -> BatchError:
+    failed = ", ".join(str(numbers[position]) for position in error.failed)
+    doubtful = sum(isinstance(one, UnimqError) and one.in_doubt for one in error.outcomes)
+    doubt = f" ({doubtful} in doubt)" if doubtful else ""
+    stored = before + len(numbers) - len(error.failed)
+    msg = f"import: {stored} were stored; not{doubt} lines {failed} and none after {numbers[-1]}: {error.__cause__}"
+    return BatchError(msg, error.outcomes)

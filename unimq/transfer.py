@@ -51,7 +51,7 @@ class Moved(msgspec.Struct, frozen=True):
     """What became of messages that were to go elsewhere."""
 
     moved: int = 0
-    """Stored there, and gone here."""
+    """Stored there, and gone here, but for an export that only looks."""
     failed: int = 0
     """Still here, because they cannot be stored there: too large, say."""
     doubtful: int = 0

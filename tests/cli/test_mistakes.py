@@ -10,7 +10,21 @@ import pytest
 import unimq
 
 SECRET = "hunter2-correct-horse"
-COMMANDS = ("bench", "capabilities", "check", "diff", "get", "move", "peek", "purge", "put", "queues", "stats")
+COMMANDS = (
+    "bench",
+    "capabilities",
+    "check",
+    "diff",
+    "export",
+    "get",
+    "import",
+    "move",
+    "peek",
+    "purge",
+    "put",
+    "queues",
+    "stats",
+)
 
 
 @pytest.mark.parametrize(

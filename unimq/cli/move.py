@@ -13,7 +13,7 @@ from unimq.cli.arguments import existing, harmless, json_option, queue_option, t
 from unimq.cli.show import messages, note, print_json, progress
 from unimq.operations import Moved, Part
 
-__all__ = ["COMMANDS", "carrying", "tell"]
+__all__ = ["COMMANDS", "FAILED", "carrying"]
 
 FAILED: Final = 1
 _PARTS: Final = [part for part in get_args(Part) if part != "delay"]
@@ -45,8 +45,12 @@ def move(
         source: unimq.Queue[Any] = stack.enter_context(unimq.Queue(harmless(existing(url)), name=queue))
         stack.enter_context(telling_what_is_made(other))
         target: unimq.Queue[Any] = stack.enter_context(unimq.Queue(harmless(other), name=_name(other, source)))
-        whither = f"moved from {source.name} to {target.name}"
-        with carrying(source, whither, options["limit"], as_json=as_json) as told:
+
+        def say(done: Moved) -> None:
+            whither = f"moved from {source.name} to {target.name}"
+            print_json(msgspec.to_builtins(done)) if as_json else click.echo(f"{messages(done.moved)} {whither}")
+
+        with carrying(source, options["limit"], say) as told:
             done = operations.move(source, target, drop=drop, told=told, **options)
     if done.failed:
         raise click.exceptions.Exit(FAILED)
@@ -61,23 +65,24 @@ def _name(url: str, source: "unimq.Queue[Any]") -> str | None:
 
 @contextlib.contextmanager
 def carrying(
-    source: "unimq.Queue[Any]", what: str, limit: int | None, *, as_json: bool
+    source: "unimq.Queue[Any]", limit: int | None, say: Callable[[Moved], object], *, bar: bool = True
 ) -> Generator[Callable[[Moved], object]]:
-    """A bar on a terminal while messages go, and the sum at the end, also when that is an exception."""
-    sums = [Moved()]
-    with progress() as bar:
-        task = bar.add_task("move", total=_expected(source, limit))
+    """A bar on a terminal while messages go, and what became of them at the end, also when that is an exception."""
+    sums: list[Moved] = []
+    with progress(hidden=not bar) as drawn:
+        task = drawn.add_task("move", total=_expected(source, limit))
 
         def told(so_far: Moved) -> None:
             sums.append(so_far)
-            bar.update(task, completed=so_far.moved + so_far.failed + so_far.doubtful)
+            drawn.update(task, completed=so_far.moved + so_far.failed + so_far.doubtful)
 
         try:
             yield told
         finally:
-            bar.stop()
-            if len(sums) > 1:
-                tell(sums[-1], what, as_json=as_json)
+            drawn.stop()
+            if sums:
+                say(sums[-1])
+                _explain(sums[-1])
 
 
 def _expected(source: "unimq.Queue[Any]", limit: int | None) -> int | None:
@@ -85,9 +90,7 @@ def _expected(source: "unimq.Queue[Any]", limit: int | None) -> int | None:
     return limit if ready is None or (limit or ready) < ready else ready
 
 
-def tell(done: Moved, what: str, *, as_json: bool) -> None:
-    """What became of them."""
-    print_json(msgspec.to_builtins(done)) if as_json else click.echo(f"{messages(done.moved)} {what}")
+def _explain(done: Moved) -> None:
     if done.failed:
         note(f"{messages(done.failed)} stayed, the first because: {done.reason}")
     if done.doubtful:

@@ -248,9 +248,9 @@ def err() -> "Console":
     return Console(stderr=True, highlight=False)
 
 
-def progress() -> "Progress":
-    """A bar on standard error, drawn only on a terminal."""
+def progress(*, hidden: bool = False) -> "Progress":
+    """A bar on standard error, drawn only on a terminal; `hidden` where something else is written there."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=err(), disable=not sys.stderr.isatty(), transient=True)
+    return Progress(*columns, console=err(), disable=hidden or not sys.stderr.isatty(), transient=True)
