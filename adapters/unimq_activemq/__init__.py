@@ -12,14 +12,19 @@ Delivery
     transaction, stored whole or not at all. A message belongs to the connection that received it: when its consumer
     dies, it is delivered again at once, in front. A nack, a delayed one too, and a reject are one transaction that
     sends a copy and acknowledges the original; the copy goes to the tail. Nacks are counted, deliveries that ended with
-    the consumer's death are not. Messages come in the order of priority and put; what was given back unseen, and what a
-    dead consumer held, comes before the others, as a rule in its order.
+    the consumer's death are not, unless `?count_crashes=true` says so. Messages come in the order of priority and put;
+    what was given back unseen, and what a dead consumer held, comes before the others, as a rule in its order.
     What is taken together comes over one subscription with room for as many as were wanted, and nothing that nobody
     has asked for comes later. While a batch is settled, an exclusive consumer that gets nothing stops the queue for
     that moment. Of a batch that is settled in parts, the broker sends the rest once more, to its consumer alone. An
     iteration (`consume`) with a prefetch above 1 has a subscription that goes on, and gets a new message for each that
     is settled; when it ends, what nobody saw goes back to the front, in order and uncounted, also while others of it
     are still in hand.
+    With `?count_crashes=true` a message whose consumers die reaches `max_deliveries`: what comes back unsettled is not
+    handed over, but sent once more with a higher count, to the tail, in one transaction. That is its price in order;
+    another is that all which a dead consumer held counts, whether it had looked at it or not, because the broker's
+    flag does not tell. So with `max_deliveries` nothing is fetched ahead, no subscription goes on, and what nobody saw
+    goes back as a copy. The broker forgets the flag when it is started again. Other programs that prefetch set it too.
     After kill -9 and a restart of the broker, all that was confirmed is there. Broker and client give signs of life
     every 10 s (`?heart_beat=`): a consumer that vanishes or freezes without a word loses its messages to others after
     two or three of these, and a get that waits notices a broker that stalls.

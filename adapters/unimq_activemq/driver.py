@@ -52,6 +52,8 @@ _CAPABILITIES: Final = Capabilities(
     ),
 )
 
+_COUNTED: Final = "in a header; what a consumer that died held counts, whether it was seen or not"
+
 
 class ActiveMQDriver:
     """Queues of a broker."""
@@ -73,6 +75,12 @@ class ActiveMQDriver:
             minimum=0,
             maximum=3600,
         ),
+        Option(
+            "count_crashes",
+            "bool",
+            default=False,
+            doc="Whether a delivery counts that ended with its consumer's death; what comes back so goes to the tail.",
+        ),
         *tls.OPTIONS,
     )
 
@@ -88,6 +96,8 @@ class ActiveMQDriver:
             told = replace(told, priority=native(), priority_levels=10)
         if not own["heart_beat"]:
             told = replace(told, survives_host_loss="no")
+        if own["count_crashes"]:
+            told = replace(told, counts="fetches", crash_counted=True, delivery_count=layered(_COUNTED))
         if not own["persistent"]:
             told = replace(told, survives_server_restart="no")
         return told
@@ -101,7 +111,7 @@ class ActiveMQDriver:
 
         wire, server = connect(url, options, deadline)
         can = known or self.capabilities(url)
-        session = ActiveMQSession(wire, can, server, str(url), persistent=options["persistent"])
+        session = ActiveMQSession(wire, can, server, str(url), options)
         try:
             if known is None:
                 session.prove(deadline)

@@ -77,7 +77,7 @@ class Holding:
     def part(self, tokens: Collection[Token], deadline: float, *, one_by_one: bool = False) -> None:
         """Prepare to settle these: where others came with them, or where it is done one by one, none come instead."""
         for one, mine in self._by_subscription(tokens):
-            if one.takes_more and not one.flows and one.prefetch > 1 and (one_by_one or len(mine) < len(one.held)):
+            if self._needs_guard(one) and (one_by_one or len(mine) < len(one.held)):
                 self.narrow(one, one.held.keys(), deadline)
 
     def acks(self, tokens: Sequence[Token], receipt: str) -> bytes:

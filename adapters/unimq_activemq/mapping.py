@@ -13,12 +13,14 @@ from collections.abc import Mapping
 from typing import Final
 
 from unimq.driver import Delivery, Outgoing
-from unimq.headers import ID, PREFIX
+from unimq.headers import COUNT, ENQUEUED, ID, PREFIX
 from unimq_activemq.frames import Frame
 
-__all__ = ["delivery_of", "destination", "expiry", "headers_of"]
+__all__ = ["counted", "delivery_of", "destination", "expiry", "headers_of"]
 
 _QUEUE: Final = "/queue/"
+_PRIORITY: Final = 4
+"""The default of Jakarta Messaging."""
 _QUOTED: Final = f"{PREFIX}h."
 """In front of an application's header with a name that has a meaning here."""
 _UNTIL: Final = f"{PREFIX}until"
@@ -50,7 +52,7 @@ def headers_of(queue: str, message: Outgoing, *, persistent: bool) -> tuple[dict
     headers = {"destination": _QUEUE + queue, ID: name}
     if persistent:
         headers["persistent"] = "true"
-    if message.priority != 4:  # noqa: PLR2004 - the default of Jakarta Messaging
+    if message.priority != _PRIORITY:
         headers["priority"] = str(message.priority)
     delay_ms = math.ceil(message.delay * 1000)
     if delay_ms:  # 0 would take the way through the scheduler as well, which costs half a second
@@ -79,13 +81,23 @@ def delivery_of(queue: str, frame: Frame, token: object) -> Delivery:
         token,
         headers=headers or None,
         id=told.get(ID) or told.get("message-id"),
-        priority=_number(told, "priority", 4),
+        priority=_number(told, "priority", _PRIORITY),
         # Set for what was delivered before, and also for what was on its way to a subscription that ended.
         redelivered=None if "redelivered" in told else False,
         enqueued_at=_number(told, "timestamp", 0) / 1000 or None,
         expires_at=expiry(told),
         native=frame,
     )
+
+
+def counted(delivery: Delivery) -> Outgoing:
+    """The copy that takes its place, with one delivery more on its count, and its age."""
+    headers = dict(delivery.headers or {})
+    headers[COUNT] = str(_number(headers, COUNT, 0) + 1)
+    if delivery.enqueued_at is not None:
+        headers.setdefault(ENQUEUED, f"{delivery.enqueued_at:.3f}")
+    priority = _PRIORITY if delivery.priority is None else delivery.priority
+    return Outgoing(delivery.body, headers, delivery.id, priority=priority, expires_at=delivery.expires_at)
 
 
 def expiry(told: Mapping[str, str]) -> float | None:

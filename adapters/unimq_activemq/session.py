@@ -4,15 +4,17 @@ What is received together has a subscription of its own that ends when all of it
 until that is over.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from unimq.capabilities import Capabilities
-from unimq.driver import BaseSession, Delivery, Outgoing, Settling, Stats
-from unimq.errors import ConnectionLost, LeaseLost, Timeout, TooLarge, UnimqError
+from unimq.driver import POLL_GRACE, BaseSession, Delivery, Outgoing, Settling, Stats
+from unimq.errors import ConnectionLost, LeaseLost, ServerError, Timeout, TooLarge, UnimqError
 from unimq_activemq.admin import Admin
 from unimq_activemq.frames import encode
 from unimq_activemq.holding import Holding
-from unimq_activemq.mapping import delivery_of, headers_of
+from unimq_activemq.mapping import counted, delivery_of, headers_of
 from unimq_activemq.moving import Mover
 from unimq_activemq.probing import proved
 from unimq_activemq.refusals import refusal
@@ -26,18 +28,22 @@ class ActiveMQSession(BaseSession):
     """A session of the driver contract."""
 
     settling: Settling = "duplex"
-    takes_back = True
 
-    def __init__(self, wire: Wire, capabilities: Capabilities, server: str, where: str, *, persistent: bool) -> None:
+    def __init__(
+        self, wire: Wire, capabilities: Capabilities, server: str, where: str, options: Mapping[str, Any]
+    ) -> None:
         self.capabilities = capabilities
         self._wire = wire
         self.beat_every = wire.beat_every
         self._server = server
         self._where = where
-        self._persistent = persistent
+        self._persistent: bool = options["persistent"]
+        self._counts: bool = options["count_crashes"]
+        self.takes_back = not self._counts  # as copies, or those would be counted too
         self._holding = Holding(wire)
+        self._holding.guards_all = self._counts  # what comes to a subscription that ends would be counted
         self._taker = Taker(wire, self._holding)
-        self._mover = Mover(wire, self._holding, self._exchange, persistent=persistent)
+        self._mover = Mover(wire, self._holding, self._exchange, persistent=self._persistent)
         self._admin = Admin(wire, self._holding, self._taker)
 
     def prove(self, deadline: float) -> None:
@@ -101,11 +107,30 @@ class ActiveMQSession(BaseSession):
     ) -> Sequence[Delivery]:
         """Take what is there; wait for the first. An iteration over one queue has a subscription that goes on."""
         self._wire.look()
+        if self._counts:
+            return self._receive_counted(queues, limit, deadline)
         if ahead and len(queues) == 1:
             taken = self._taker.go_on(queues[0], limit, deadline)
         else:
             taken = self._taker.take(queues, limit, deadline)
         return [delivery_of(one.queue, frame, token) for token, one, frame in taken]
+
+    def _receive_counted(self, queues: Sequence[str], limit: int, deadline: float) -> list[Delivery]:
+        """What has not been in other hands; in place of what has, a copy with a higher count is sent to the tail.
+
+        A message whose copy the broker refuses is delivered uncounted.
+        """
+        until = max(deadline, time.monotonic()) + POLL_GRACE
+        while True:
+            taken = self._taker.take(queues, limit, deadline)
+            found = {token: delivery_of(one.queue, frame, token) for token, one, frame in taken}
+            again = [found[token] for token, _, frame in taken if self._holding.came_back(frame)]
+            for one in again:
+                (outcome,) = self.move(one.queue, [(one, counted(one))], until)
+                if not isinstance(outcome, ServerError):
+                    del found[one.token]
+            if found or not again or time.monotonic() >= until:
+                return list(found.values())
 
     def stop_ahead(self, queues: Sequence[str], deadline: float) -> None:
         """What has come for an iteration and was not returned goes back to the front."""

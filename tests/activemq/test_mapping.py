@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from unimq.driver import Outgoing
 from unimq.errors import AuthenticationFailed, ServerError, StorageError, TooLarge
 from unimq_activemq.frames import Frame
-from unimq_activemq.mapping import delivery_of, headers_of
+from unimq_activemq.mapping import counted, delivery_of, headers_of
 from unimq_activemq.refusals import refusal
 
 MEANT = [
@@ -60,6 +60,18 @@ def test_what_a_foreign_program_sent_is_delivered() -> None:
 def test_a_flag_of_redelivery_is_no_proof() -> None:
     """It is set for what was on its way to a subscription that ended, too."""
     assert delivery_of("q", Frame("MESSAGE", {"redelivered": "true"}, b""), None).redelivered is None
+
+
+def test_a_copy_counts_one_more_and_keeps_the_rest() -> None:
+    """What a foreign program sent keeps its id, its place in time and its headers; a second copy counts on."""
+    told = {"message-id": "ID:7", "priority": "7", "timestamp": "5500", "expires": "9000", "correlation-id": "c"}
+    first = counted(delivery_of("q", Frame("MESSAGE", told, b"x"), None))
+    assert first == Outgoing(
+        b"x", {"correlation-id": "c", "unimq-count": "1", "unimq-enqueued": "5.500"}, "ID:7", 7, expires_at=9.0
+    )
+    sent, _ = headers_of("q", first, persistent=True)
+    second = counted(delivery_of("q", Frame("MESSAGE", {**sent, "timestamp": "7000"}, b"x"), None))
+    assert second.headers == {**(first.headers or {}), "unimq-count": "2"}
 
 
 @pytest.mark.parametrize(
