@@ -13,7 +13,8 @@ Delivery
     dies, it is delivered again at once, in front. A nack, a delayed one too, and a reject are one transaction that
     sends a copy and acknowledges the original; the copy goes to the tail. Nacks are counted, deliveries that ended with
     the consumer's death are not, unless `?count_crashes=true` says so. Messages come in the order of priority and put;
-    what was given back unseen, and what a dead consumer held, comes before the others, as a rule in its order.
+    what was given back unseen comes before the others, in its order, and so does what a dead consumer held, where that
+    may be another one.
     What is taken together comes over one subscription with room for as many as were wanted, and nothing that nobody
     has asked for comes later. While a batch is settled, an exclusive consumer that gets nothing stops the queue for
     that moment. Of a batch that is settled in parts, the broker sends the rest once more, to its consumer alone. An
