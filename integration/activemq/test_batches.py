@@ -128,7 +128,7 @@ def test_an_iteration_keeps_the_order(queue: unimq.Queue[int]) -> None:
     """Also where more is in hand than it fetches at a time, and with gets in between."""
     queue.put_many(range(200))
     seen, held = [], []
-    for message in queue.consume(prefetch=7, timeout=0):
+    for message in queue.consume(prefetch=7, timeout=1):
         seen.append(message.body)
         held.append(message)
         if len(held) == 25:
