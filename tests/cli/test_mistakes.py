@@ -24,6 +24,7 @@ COMMANDS = (
     "put",
     "queues",
     "stats",
+    "top",
 )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 import unimq
-from unimq.cli import administer, archive, bench, check, dead, declared, move, put, serve, take, work
+from unimq.cli import administer, archive, bench, check, dead, declared, move, put, serve, take, top, work
 from unimq.cli.show import explain
 
 __all__ = ["cli"]
@@ -93,7 +93,6 @@ def cli() -> None:
     """
 
 
-for _command in (*put.COMMANDS, *take.COMMANDS, *administer.COMMANDS, *declared.COMMANDS, *check.COMMANDS):
-    cli.add_command(_command)
-for _command in (*dead.COMMANDS, *move.COMMANDS, *archive.COMMANDS, *bench.COMMANDS, *serve.COMMANDS, *work.COMMANDS):
+_MODULES: Final = (put, take, administer, declared, check, dead, move, archive, top, bench, serve, work)
+for _command in (one for module in _MODULES for one in module.COMMANDS):
     cli.add_command(_command)

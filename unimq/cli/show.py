@@ -31,6 +31,7 @@ __all__ = [
     "err",
     "explain",
     "known",
+    "lasting",
     "message_record",
     "messages",
     "note",
@@ -41,6 +42,7 @@ __all__ = [
     "print_table",
     "printable",
     "progress",
+    "table",
     "took",
 ]
 
@@ -90,8 +92,12 @@ def took(seconds: float) -> str:
 
 
 def ago(at: float) -> str:
-    """How long that is ago, a point in time in seconds since the Unix epoch, in the largest unit that fits."""
-    seconds = max(0.0, time.time() - at)
+    """How long that is ago, a point in time in seconds since the Unix epoch."""
+    return lasting(max(0.0, time.time() - at))
+
+
+def lasting(seconds: float) -> str:
+    """A long time, in the largest unit that fits."""
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= size:
             return f"{seconds / size:.1f} {unit}"
@@ -179,6 +185,20 @@ def print_table(
     figures: Collection[str] = (),
     colours: Mapping[str, str] | None = None,
 ) -> None:
+    """Print a table on standard output, see `table`."""
+    console = out()
+    print_drawn(console, table(console, columns, rows, folds=folds, figures=figures, colours=colours))
+
+
+def table(  # noqa: PLR0913 - those of a table
+    console: "Console",
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    folds: Collection[str] = (),
+    figures: Collection[str] = (),
+    colours: Mapping[str, str] | None = None,
+) -> "Table":
     """A table as wide as the terminal, whose columns `folds` take several lines where they must.
 
     `figures` are the columns of numbers, `colours` those of whole cells. Where the terminal is too narrow for the
@@ -190,11 +210,9 @@ def print_table(
     cells = [[Text(printable(cell), style=styles.get(cell, ""), overflow="fold") for cell in row] for row in rows]
     widest = [max([len(column), *(row[n].cell_len for row in cells)]) for n, column in enumerate(columns)]
     needed = sum(min(w, _FOLDED) if c in folds else w for c, w in zip(columns, widest, strict=True))
-    console = out()
     if needed + _GAP * (len(columns) - 1) > console.width:
-        print_drawn(console, _below_each_other(columns, cells))
-    else:
-        print_drawn(console, _side_by_side(columns, cells, folds, figures))
+        return _below_each_other(columns, cells)
+    return _side_by_side(columns, cells, folds, figures)
 
 
 def _side_by_side(
