@@ -16,7 +16,7 @@ class Broker:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.clock: Callable[[], float] = time.monotonic
+        self.clock: Callable[[], float] = _clock
         """Seconds, for leases: a consumer keeps its own whatever is done to the wall clock."""
         self.wall: Callable[[], float] = _wall
         """Seconds since the epoch, for delays, expiry and ages: a message may be due at a time of day."""
@@ -43,6 +43,11 @@ class Broker:
         """Let the waiting receives look; to be called with the lock held."""
         if self.waiters:
             self.changed.notify_all()
+
+
+def _clock() -> float:
+    """`time.monotonic` as it is now: tests of applications replace it."""
+    return time.monotonic()
 
 
 def _wall() -> float:

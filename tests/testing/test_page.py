@@ -22,14 +22,15 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, text: str, *
     )
 
 
-def test_the_example_for_applications(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fixture does what the page says, without an import."""
-    run(pytester, monkeypatch, BLOCKS[0]).assert_outcomes(passed=1)
+def test_the_examples_for_applications(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fixtures do what the page says."""
+    for block in BLOCKS[:2]:
+        run(pytester, monkeypatch, block).assert_outcomes(passed=1)
 
 
 def test_the_example_for_drivers(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """One class and one fixture run the suite; a few groups will do here."""
-    done = run(pytester, monkeypatch, BLOCKS[1], "-k", "test_a_message_arrives or every_byte or requirement_holds")
+    done = run(pytester, monkeypatch, BLOCKS[2], "-k", "test_a_message_arrives or every_byte or requirement_holds")
     outcomes = done.parseoutcomes()
     assert outcomes["passed"] >= 50
     assert set(outcomes) <= {"passed", "deselected"}
@@ -39,7 +40,7 @@ def test_the_example_with_a_server_collects_the_faults(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The class with a fixture `server` has the fault cases, the one without has not."""
-    text = "\n".join(BLOCKS[1:]).replace("class MyConf", "class TestMyConf")
+    text = "\n".join(BLOCKS[2:]).replace("class MyConf", "class TestMyConf")
     done = run(pytester, monkeypatch, text, "--collect-only", "-q", "-k", "stalled_server")
     lines = [line for line in done.outlines if "::" in line]
     assert [line.split("::")[1] for line in lines] == ["TestMyConformanceWithFaults"] * 2

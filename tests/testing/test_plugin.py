@@ -90,3 +90,58 @@ def test_loading_the_plugin_imports_almost_nothing() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=30)  # noqa: S603
     assert done.stdout.split() == ["unimq", "unimq.testing", "unimq.testing.plugin"]
+
+
+@pytest.mark.parametrize("url", ["memory://", "sqlite:///jobs.db"])
+def test_the_clock_can_be_put_forward(project: pytest.Pytester, url: str) -> None:
+    """Delays, leases, expiry and the pauses of retries end by it, and the clock is right again afterwards."""
+    project.makepyfile("""
+        import time
+        import pytest
+        import unimq
+
+        start = time.time(), time.monotonic()
+
+        def test_delay(unimq_queue, unimq_clock):
+            unimq_queue.put("later", delay=3600)
+            with pytest.raises(unimq.Empty):
+                unimq_queue.get(timeout=0)
+            unimq_clock.advance(3600)
+            assert unimq_queue.get(timeout=0).body == "later"
+
+        def test_lease(unimq_queue, unimq_clock):
+            unimq_queue.put("x")
+            unimq_queue.get(timeout=0)
+            unimq_clock.advance(unimq_queue.client.settings.lease)
+            assert unimq_queue.get(timeout=0).delivery_count == 2
+
+        def test_expiry(unimq_queue, unimq_clock):
+            unimq_queue.put("x", ttl=60)
+            unimq_clock.advance(61)
+            with pytest.raises(unimq.Empty):
+                unimq_queue.get(timeout=0)
+
+        def test_retries(unimq_queue, unimq_clock):
+            def fail(message):
+                raise LookupError(message.body)
+
+            policy = unimq.RetryPolicy(attempts=3, pause=10, jitter=0)
+            worker = unimq.Worker(unimq_queue.client, {unimq_queue.name: fail}, retry=policy)
+            unimq_queue.put("x")
+            assert worker.drain().retried == 1
+            unimq_clock.advance(9)
+            assert worker.drain().retried == 1
+            unimq_clock.advance(1)
+            assert worker.drain().retried == 2
+            unimq_clock.advance(20)
+            assert worker.drain().rejected == 1
+
+        def test_it_does_not_go_back(unimq_clock):
+            with pytest.raises(ValueError, match="must be 0 or more"):
+                unimq_clock.advance(-1)
+
+        def test_it_is_right_afterwards():
+            assert time.time() - start[0] < 3600
+            assert time.monotonic() - start[1] < 3600
+    """)
+    run(project, f"--unimq-url={url}").assert_outcomes(passed=6)

@@ -217,3 +217,22 @@ class TestTime:
             running = asyncio.create_task(worker.run())
             await until(lambda: worker.health().rejected == 1)
         await asyncio.wait_for(running, PATIENCE)
+
+
+async def test_it_drains_what_is_ready(url: str) -> None:
+    """One after the other in this task."""
+    tasks: set[Any] = set()
+
+    async def work(message: AsyncMessage[Any]) -> None:
+        tasks.add(asyncio.current_task())
+        if message.body == "bad":
+            raise LookupError(message.body)
+
+    async with AsyncQueue[Any](url) as queue:
+        worker = AsyncWorker(queue.client, {queue.name: work}, retry=RetryPolicy(attempts=2, pause=0))
+        await queue.put_many(["good", "bad"])
+        health = await worker.drain()
+        assert (health.done, health.retried, health.rejected) == (1, 1, 1)
+        await queue.put("good")
+        assert (await worker.drain()).done == 2
+    assert tasks == {asyncio.current_task()}

@@ -338,3 +338,46 @@ class TestPolicy:
         """`None`, or a count that is unknown."""
         assert not RetryPolicy(attempts=None).is_last(ValueError(), 10**6)
         assert not RetryPolicy(attempts=3).is_last(ValueError(), None)
+
+
+class TestDrain:
+    def test_it_handles_what_is_ready(self, url: str) -> None:
+        """In this thread, also what fails and comes again at once, and not what waits for its time."""
+        tries: list[Any] = []
+
+        def work(message: Message[Any]) -> None:
+            tries.append((message.body, threading.current_thread()))
+            if message.body == "bad":
+                raise LookupError(message.body)
+
+        with Queue[Any](url) as queue:
+            worker = Worker(queue.client, {queue.name: work}, retry=AT_ONCE)
+            queue.put_many(["good", "bad"])
+            queue.put("later", delay=3600)
+            health = worker.drain()
+            assert (health.connected, health.done, health.retried, health.rejected) == (True, 1, 2, 1)
+            assert {thread for _, thread in tries} == {threading.current_thread()}
+            assert sorted(body for body, _ in tries) == ["bad", "bad", "bad", "good"]
+            queue.put("good")
+            assert worker.drain().done == 2
+            assert queue.stats().delayed == 1
+
+    def test_its_own_client_is_closed(self, url: str) -> None:
+        """As at the end of `run`."""
+        worker = Worker(url, print)
+        assert worker.drain().done == 0
+        with pytest.raises(unimq.Closed):
+            worker.drain()
+
+    def test_an_interruption_gives_the_message_back(self, url: str) -> None:
+        """It is no failure, and raised."""
+
+        def press(message: Message[Any]) -> None:
+            raise KeyboardInterrupt
+
+        with Queue[Any](url) as queue:
+            queue.put("kept")
+            with pytest.raises(KeyboardInterrupt):
+                Worker(queue.client, {queue.name: press}).drain()
+            with queue.get(timeout=0) as message:
+                assert (message.body, message.delivery_count) == ("kept", 1)

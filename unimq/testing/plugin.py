@@ -1,11 +1,13 @@
-"""A pytest plugin for applications: the fixture `unimq_queue`, a fresh and empty queue for each test.
+"""A pytest plugin for applications: `unimq_queue`, a fresh and empty queue for each test, and `unimq_clock`.
 
-It is on `memory://` unless the option `--unimq-url` or the ini setting `unimq_url` names another backend, or a
+The queue is on `memory://` unless the option `--unimq-url` or the ini setting `unimq_url` names another backend, or a
 profile such as `memory://?profile=sqlite`. The plugin is loaded into every pytest run where unimq is installed, so it
-imports nothing until the fixture is used.
+imports nothing until a fixture is used.
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from unimq.queue import Queue
 
-__all__ = ["unimq_queue"]
+__all__ = ["Clock", "unimq_clock", "unimq_queue"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,3 +47,33 @@ def unimq_queue(request: pytest.FixtureRequest) -> "Iterator[Queue[Any]]":
                 left.delete()
             elif client.capabilities.purge:
                 left.purge()
+
+
+class Clock:
+    """The clocks of this process, which can be put forward."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self._ahead = 0.0
+        for name in ("time", "monotonic"):
+            patch.setattr(time, name, self._shifted(getattr(time, name)))
+
+    def advance(self, seconds: float | timedelta) -> None:
+        """Let so many seconds have passed; a `timedelta` is possible too."""
+        more = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
+        if not more >= 0:
+            msg = f"seconds={seconds!r}: must be 0 or more, because time does not go back"
+            raise ValueError(msg)
+        self._ahead += more
+
+    def _shifted(self, real: Callable[[], float]) -> Callable[[], float]:
+        return lambda: real() + self._ahead
+
+
+@pytest.fixture
+def unimq_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """`unimq_clock.advance(60)`: a minute later. Delays, leases, expiry and the pauses of retries are over then.
+
+    `time.time` and `time.monotonic` of this process are shifted, so it works on `memory://` and `sqlite:///`, whose
+    clock that is; a server has one of its own. What waits already, in another thread, does not hear of it.
+    """
+    return Clock(monkeypatch)

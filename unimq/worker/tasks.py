@@ -88,6 +88,23 @@ class AsyncWorker:
             if self._own:
                 await self._client.close()
 
+    async def drain(self) -> Health:
+        """Handle what is ready now, one message at a time in this task, and return; as `Worker.drain`."""
+        keeper = asyncio.create_task(self._keep())
+        try:
+            while True:
+                message = await self._next(0)
+                self._ledger.reached()
+                await self._handle(message)
+        except Empty:
+            self._ledger.reached()
+            return self.health()
+        finally:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+            if self._own:
+                await self._client.close()
+
     def stop(self) -> None:
         """Take no more messages, and let those at work be finished; returns at once. Again: cancel these.
 
@@ -106,7 +123,7 @@ class AsyncWorker:
     async def _work(self) -> None:
         while not self._stopping.is_set():
             try:
-                message = await self._next()
+                message = await self._next(LOOK)
             except Empty:
                 self._ledger.reached()
             except Closed:  # the client is the caller's
@@ -118,8 +135,10 @@ class AsyncWorker:
                 self._ledger.reached()
                 await self._handle(message)
 
-    async def _next(self) -> AsyncMessage[Any]:
-        return await (self._queues[0].get(LOOK) if len(self._queues) == 1 else self._client.get(self._queues, LOOK))
+    async def _next(self, timeout: float) -> AsyncMessage[Any]:  # noqa: ASYNC109 - that of a get, which tells Empty
+        first, *more = self._queues
+        message: AsyncMessage[Any] = await (self._client.get(self._queues, timeout) if more else first.get(timeout))
+        return message
 
     async def _handle(self, message: AsyncMessage[Any]) -> None:
         me = asyncio.current_task()

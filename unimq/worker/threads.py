@@ -110,17 +110,35 @@ class Worker:
             threading.Thread(target=self._work, name=f"unimq worker {number}", daemon=True)
             for number in range(1, self._concurrency + 1)
         ]
-        ended = threading.Event()
-        keeper = threading.Thread(target=self._keep, args=(ended,), name="unimq worker leases", daemon=True)
-        with self._signals():
-            for thread in (*threads, keeper):
+        with self._signals(), self._leases_kept():
+            for thread in threads:
                 thread.start()
-            try:
-                self._orders.get()
-                self._stopping.set()
-                self._end(threads)
-            finally:
-                ended.set()
+            self._orders.get()
+            self._stopping.set()
+            self._end(threads)
+
+    def drain(self) -> Health:
+        """Handle what is ready now, one message at a time in this thread, and return: for tests, and for cron jobs.
+
+        What comes meanwhile is handled too, also what failed and comes again at once; what waits for its delay or its
+        pause is not. It may be called again where the client is the caller's; otherwise that is closed at the end.
+
+        Raises:
+            ConnectError, ConnectionLost, AuthenticationFailed, Timeout: the server cannot be reached, or is no more.
+            Closed: its client was closed.
+        """
+        try:
+            with self._leases_kept():
+                while True:
+                    message = self._next(0)
+                    self._ledger.reached()
+                    self._handle(message)
+        except Empty:
+            self._ledger.reached()
+            return self.health()
+        finally:
+            if self._own:
+                self._client.close()
 
     def stop(self) -> None:
         """Take no more messages, and let those at work be finished; returns at once. Again: do not wait for these."""
@@ -135,7 +153,7 @@ class Worker:
     def _work(self) -> None:
         while not self._stopping.is_set():
             try:
-                message = self._next()
+                message = self._next(LOOK)
             except Empty:
                 self._ledger.reached()
             except Closed:  # the client is the caller's
@@ -150,14 +168,17 @@ class Worker:
                 else:
                     self._handle(message)
 
-    def _next(self) -> Message[Any]:
-        return self._queues[0].get(LOOK) if len(self._queues) == 1 else self._client.get(self._queues, LOOK)
+    def _next(self, timeout: float) -> Message[Any]:
+        return self._queues[0].get(timeout) if len(self._queues) == 1 else self._client.get(self._queues, timeout)
 
     def _handle(self, message: Message[Any]) -> None:
         self._ledger.begins(message)
         fate: Fate | None = None
         try:
             fate = self._settle(message, *self._outcome(message))
+        except BaseException:  # an interruption
+            _release(message)
+            raise
         finally:
             self._ledger.ended(message, fate)
 
@@ -188,10 +209,18 @@ class Worker:
             tell(message, why)
         return settled.fate
 
+    @contextmanager
+    def _leases_kept(self) -> Generator[None]:
+        ended = threading.Event()
+        if self._client.capabilities.extend:
+            threading.Thread(target=self._keep, args=(ended,), name="unimq worker leases", daemon=True).start()
+        try:
+            yield
+        finally:
+            ended.set()
+
     def _keep(self, ended: threading.Event) -> None:
         """Extend the leases of the messages at work, each when a third of it is over."""
-        if not self._client.capabilities.extend:
-            return
         lease = self._client.settings.lease
         longest = math.inf if self._max_runtime is None else self._max_runtime
         while not ended.wait(lease / LOOKS_IN_A_LEASE):
