@@ -4,12 +4,19 @@ Everything that `unimq.driver` says of sessions holds here too.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from unimq.driver import Delivery, Outgoing, Session
 from unimq.errors import UnimqError
 
-__all__ = ["Answering"]
+__all__ = ["Answering", "Progress"]
+
+
+class Progress(NamedTuple):
+    """How far the work on a request is."""
+
+    done: int
+    total: int
 
 
 class Answering(Session, Protocol):
@@ -22,11 +29,12 @@ class Answering(Session, Protocol):
         """
         ...
 
-    def answers(self, deadline: float) -> Sequence[tuple[str, Delivery | UnimqError]]:
+    def answers(self, deadline: float) -> Sequence[tuple[str, Delivery | Progress | UnimqError]]:
         """The replies that came, with the numbers of their requests; waits until `deadline` for the first one only.
 
-        A `RemoteError` stands for a request that was given up: its text is what its worker said, or is empty. As
-        `receive`, which never runs beside it, it may return early and empty, and `interrupt` ends it.
+        A `Progress` is no reply yet: more comes with that number. A `RemoteError` stands for a request that was given
+        up: its text is what its worker said, or is empty. As `receive`, which never runs beside it, it may return early
+        and empty, and `interrupt` ends it.
         """
         ...
 
@@ -40,8 +48,13 @@ class Answering(Session, Protocol):
     def reply(
         self, delivery: Delivery, message: Outgoing, deadline: float, *, failed: bool = False
     ) -> UnimqError | None:
-        """Send the reply to a delivery that stays in hand; harmless when nobody waits for one.
+        """Let whoever waits have this reply when the delivery, which stays in hand, is acked; harmless if nobody does.
 
-        `failed`: the body says why there is none, and that the delivery will be given up.
+        `failed`: the body says why there is none, and that the delivery will be given up. Of several replies the first
+        counts.
         """
+        ...
+
+    def progress(self, delivery: Delivery, progress: Progress, deadline: float) -> UnimqError | None:
+        """Tell whoever waits for the reply to a delivery in hand. Capability *progress*."""
         ...

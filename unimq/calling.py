@@ -9,6 +9,7 @@ from unimq.message import Letter, Message
 from unimq.sender import bodies_of
 
 if TYPE_CHECKING:
+    from unimq.calls import Listener
     from unimq.channel import Channel
 
 __all__ = ["Calling", "in_order"]
@@ -22,7 +23,12 @@ class Calling(Generic[T]):
     _channel: "Channel[T]"
 
     def call(
-        self, body: T, *, timeout: float | timedelta | None = None, headers: Mapping[str, str] | None = None
+        self,
+        body: T,
+        *,
+        timeout: float | timedelta | None = None,
+        headers: Mapping[str, str] | None = None,
+        on_progress: "Listener | None" = None,
     ) -> Message[Any]:
         """Put one message, wait for the reply to it, and return that: it is settled already.
 
@@ -33,6 +39,8 @@ class Calling(Generic[T]):
             body: What the codec and `type=` take; the reply has the same codec, and no type.
             timeout: Seconds, put included; `?timeout=` (30) by default.
             headers: Short texts beside the body.
+            on_progress: Called here, while this waits, with what the worker gives to `message.progress(done, total)`;
+                on the asyncio face in the event loop. What it raises ends the call. Needs the capability *progress*.
 
         Raises:
             Timeout: no reply came in time. The message may have been handled (`in_doubt`), or nobody looks for it.
@@ -40,7 +48,7 @@ class Calling(Generic[T]):
             Unsupported: the backend cannot do this; nothing was sent.
             InvalidArgument, TooLarge, Full, ConnectError, ConnectionLost, ServerError: it could not be put.
         """
-        return cast("Message[Any]", _one(self._ask([body], timeout, headers)))
+        return cast("Message[Any]", _one(self._ask([body], timeout, headers, on_progress)))
 
     def call_many(
         self,
@@ -60,11 +68,15 @@ class Calling(Generic[T]):
         return cast("list[Message[Any]]", in_order(self._ask(bodies_of(bodies), timeout, headers)))
 
     def _ask(
-        self, bodies: Iterable[T], timeout: float | timedelta | None, headers: Mapping[str, str] | None
+        self,
+        bodies: Iterable[T],
+        timeout: float | timedelta | None,
+        headers: Mapping[str, str] | None,
+        on_progress: "Listener | None" = None,
     ) -> "list[Letter[Any] | BaseException]":
         channel = self._channel
         caller = channel.client.calls
-        with caller.asking(channel, bodies, headers, timeout) as asked:
+        with caller.asking(channel, bodies, headers, timeout, on_progress) as asked:
             sent = caller.send(channel, asked)
             waited = zip(sent, asked.slots, strict=True)
             return [

@@ -10,12 +10,15 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from queue import Empty as NothingCame
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
 from unimq import headers as reserved
+from unimq.answering import Progress
 from unimq.direct import Direct, answer, is_direct
 from unimq.driver import Delivery, Outgoing, Session
 from unimq.errors import (
@@ -39,9 +42,10 @@ if TYPE_CHECKING:
     from unimq.aio import AsyncClient, AsyncQueue
     from unimq.channel import Channel
     from unimq.client import Client
+    from unimq.direct import Found
     from unimq.queue import Queue
 
-__all__ = ["Asked", "Caller", "reply_error"]
+__all__ = ["Asked", "Caller", "Listener", "Reported", "reply_error"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -58,6 +62,21 @@ _REMOVAL: Final = 1.0
 """Seconds that the removal of the reply queue may take."""
 
 
+Listener = Callable[[int, int], object]
+"""Is told how much of how much is done."""
+
+
+class Reported(NamedTuple):
+    """A progress, and who wants to know of it."""
+
+    listener: Listener
+    progress: Progress
+
+    def tell(self) -> None:
+        """Tell it."""
+        self.listener(*self.progress)
+
+
 class Asked(NamedTuple):
     """Requests that are to be sent, and the slot in which the reply to each is found."""
 
@@ -71,26 +90,34 @@ class _Waiting(NamedTuple):
     slot: Any
     channel: "Channel[Any]"
     """Where the request went."""
+    listener: Listener | None
 
 
 class Slot:
     """Where a thread waits for one reply."""
 
-    __slots__ = ("_filled", "_outcome")
+    __slots__ = ("_outcomes",)
 
     def __init__(self) -> None:
-        self._filled = threading.Event()
-        self._outcome: Letter[Any] | BaseException | None = None
+        self._outcomes: SimpleQueue[Letter[Any] | Reported | BaseException] = SimpleQueue()
 
-    def fill(self, outcome: "Letter[Any] | BaseException") -> None:
+    def fill(self, outcome: "Letter[Any] | Reported | BaseException") -> None:
         """Let the one who waits have it."""
-        self._outcome = outcome
-        self._filled.set()
+        self._outcomes.put(outcome)
 
     def wait(self, until: float) -> "Letter[Any] | BaseException | None":
-        """The reply, or what is raised in its place; `None` when there is none at `until`, a monotonic time."""
-        self._filled.wait(max(0.0, until - time.monotonic()))
-        return self._outcome
+        """The reply, or what is raised in its place; `None` when there is none at `until`, a monotonic time.
+
+        What is reported meanwhile is told here, in the thread that waits; what a listener raises is raised.
+        """
+        while True:
+            try:
+                outcome = self._outcomes.get(timeout=max(0.0, until - time.monotonic()))
+            except NothingCame:
+                return None
+            if not isinstance(outcome, Reported):
+                return outcome
+            outcome.tell()
 
 
 class Caller:
@@ -122,6 +149,7 @@ class Caller:
         bodies: Iterable[T],
         headers: Mapping[str, str] | None,
         timeout: float | timedelta | None,
+        listener: Listener | None = None,
     ) -> Generator[Asked]:
         """What is to be sent for a call with each of `bodies`; replies are waited for until the block is left.
 
@@ -130,6 +158,8 @@ class Caller:
         channel.check_open()
         if not channel.capabilities.call:
             raise unsupported(channel, "call")
+        if listener is not None and not channel.capabilities.progress:
+            raise unsupported(channel, "progress")
         if self._pid != os.getpid():
             self._forget()  # the replies to a parent's calls are the parent's
         lasts = _lasting(timeout, channel)
@@ -143,7 +173,7 @@ class Caller:
                 about["correlation_id"] = number
             requests[number] = channel.sender.build(body, headers, **about)
         slots = {number: self.slot() for number in requests}
-        self._expect({number: _Waiting(slot, channel) for number, slot in slots.items()}, channel)
+        self._expect({number: _Waiting(slot, channel, listener) for number, slot in slots.items()}, channel)
         try:
             yield Asked(list(requests), list(requests.values()), list(slots.values()), deadline)
         finally:
@@ -164,7 +194,7 @@ class Caller:
         """Where one caller waits."""
         return Slot()
 
-    def fill(self, found: "Sequence[tuple[Any, Letter[Any] | BaseException]]") -> None:
+    def fill(self, found: "Sequence[tuple[Any, Letter[Any] | Reported | BaseException]]") -> None:
         """Let those who wait in these slots have what was found for each."""
         for slot, outcome in found:
             slot.fill(outcome)
@@ -230,15 +260,22 @@ class Caller:
                 self._direct.leave()
             return self._thread is threading.current_thread()
 
-    def _answered(self, found: "Sequence[tuple[str, Delivery | UnimqError]]") -> None:
+    def _answered(self, found: "Found") -> None:
         with self._lock:
-            waiting = [self._waiting.pop(number, None) for number, _ in found]
+            waiting = [
+                self._waiting.get(number) if isinstance(reply, Progress) else self._waiting.pop(number, None)
+                for number, reply in found
+            ]
         pairs = zip(waiting, found, strict=True)
-        self.fill(
-            [(one.slot, self._direct_outcome(reply, one.channel)) for one, (_, reply) in pairs if one is not None]
-        )
+        outcomes = [(one.slot, self._direct_outcome(reply, one)) for one, (_, reply) in pairs if one is not None]
+        self.fill([(slot, outcome) for slot, outcome in outcomes if outcome is not None])
 
-    def _direct_outcome(self, reply: "Delivery | UnimqError", asked: "Channel[Any]") -> "Letter[Any] | UnimqError":
+    def _direct_outcome(
+        self, reply: "Delivery | Progress | UnimqError", one: _Waiting
+    ) -> "Letter[Any] | Reported | UnimqError | None":
+        if isinstance(reply, Progress):
+            return None if one.listener is None else Reported(one.listener, reply)
+        asked = one.channel
         if isinstance(reply, RemoteError):
             return _failed(asked, str(reply) or "it said no more")
         if isinstance(reply, UnimqError):

@@ -65,6 +65,7 @@ CapabilityName = Literal[
     "delete",
     "queues",
     "call",
+    "progress",
     "outbox",
 ]
 CAPABILITY_NAMES: Final[tuple[CapabilityName, ...]] = get_args(CapabilityName)
@@ -201,6 +202,7 @@ class Capabilities:
     delete: Capability = field(default_factory=absent)
     queues: Capability = field(default_factory=absent)
     call: Capability = field(default_factory=layered)
+    progress: Capability = field(default_factory=absent)
     outbox: Capability = field(default_factory=absent)
 
     # The promises.

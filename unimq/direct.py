@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from unimq.answering import Answering
+from unimq.answering import Answering, Progress
 from unimq.driver import Delivery, Outgoing, Session
-from unimq.errors import ConnectError, Timeout, UnimqError
+from unimq.errors import ConnectError, InvalidArgument, Timeout, UnimqError
+from unimq.options import short
 from unimq.outcomes import raise_one
 from unimq.pool import NoneToWaitOn
 
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
     from unimq.message import Letter
     from unimq.pool import Pool
 
-__all__ = ["Direct", "answer", "is_direct"]
+__all__ = ["Direct", "answer", "is_direct", "report"]
 
 _LOOK: Final = 1.0
 """Seconds that one wait for replies lasts."""
+_MOST: Final = 2**53
+"""The largest number of a progress."""
 
-Found = Sequence[tuple[str, Delivery | UnimqError]]
+Found = Sequence[tuple[str, Delivery | Progress | UnimqError]]
 
 
 def is_direct(channel: "Channel[Any]") -> bool:
@@ -117,3 +120,20 @@ def answer(letter: "Letter[Any]", message: Outgoing, *, failed: bool = False) ->
         raise_one([cast("Answering", session).reply(letter._raw, message, deadline, failed=failed)])
 
     letter._channel.settler.with_session(letter, reply)
+
+
+def report(letter: "Letter[Any]", done: int, total: int) -> None:
+    """Tell whoever waits for the reply how far the work is."""
+    from unimq.sender import unsupported  # noqa: PLC0415 - it needs messages, which need this
+
+    if not letter._channel.capabilities.progress:
+        raise unsupported(letter._channel, "progress")
+    for name, value in (("done", done), ("total", total)):
+        if type(value) is not int or not 0 <= value <= _MOST:
+            msg = f"{name}={short(value)}: must be an int from 0 to {_MOST}"
+            raise InvalidArgument(msg)
+
+    def tell(session: Session, letter: "Letter[Any]", deadline: float) -> None:
+        raise_one([cast("Answering", session).progress(letter._raw, Progress(done, total), deadline)])
+
+    letter._channel.settler.with_session(letter, tell)

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Self, TypeVar, 
 import msgspec
 
 from unimq import headers as reserved
-from unimq.direct import answer
+from unimq.direct import answer, report
 from unimq.driver import Delivery
-from unimq.errors import AlreadySettled, Closed, InvalidArgument, InvalidMessage, LeaseLost, UnimqError
+from unimq.errors import InvalidArgument, InvalidMessage, LeaseLost, UnimqError
+from unimq.keeping import keep
 from unimq.links import Link, Seat
 from unimq.masking import shown_name
 
@@ -32,8 +33,6 @@ T = TypeVar("T")
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _PAUSE_FIRST: Final = 0.1
 _PAUSE_LONGEST: Final = 60.0
-_LEASE_LEAST: Final = 0.05
-"""Seconds: the shortest lease."""
 _UNDECODED: Any = object()
 _forks = 0
 """How many forks lie between this process and the first; a message knows in which it was received."""
@@ -211,7 +210,7 @@ class Letter(Generic[T]):
         """
         if self.lease_until is not None:
             self._channel.settler.check_extend(self)
-            _keep(weakref.ref(self))
+            keep(weakref.ref(self))
         return self
 
     def _pause(self) -> float:
@@ -260,29 +259,6 @@ class Letter(Generic[T]):
     def __reduce__(self) -> NoReturn:
         msg = f"{self!r} is settled on its connection: give another process its body, or let it get the message itself"
         raise TypeError(msg)
-
-
-def _keep(found: "weakref.ref[Letter[Any]]") -> None:
-    """Come back when a third of the lease is over. The scheduler does not keep alive a message that was forgotten."""
-    letter = found()
-    if letter is None or letter.settled or letter.lease_remaining is None:
-        return
-    rest = max(letter.lease_remaining, _LEASE_LEAST)
-    letter._channel.scheduler.at(time.monotonic() + rest / 3, lambda: _extend(found))
-
-
-def _extend(found: "weakref.ref[Letter[Any]]") -> None:
-    letter = found()
-    if letter is None or letter.settled:
-        return
-    try:
-        letter._channel.settler.extend(letter, None)
-    except (AlreadySettled, Closed, LeaseLost):
-        return
-    except UnimqError:  # tried again, as long as there is time
-        if not letter.lease_remaining:
-            return
-    _keep(found)
 
 
 class Message(Letter[T]):
@@ -373,6 +349,16 @@ class Message(Letter[T]):
         name, correlation_id = self._reply_address()
         queue = cast("Queue[Any]", self._channel.client.calls.queue(name, self._channel.settings.codec))
         return queue.put(body, headers=headers, correlation_id=correlation_id)
+
+    def progress(self, done: int, total: int) -> None:
+        """Tell whoever waits for the reply that `done` of `total` is done; harmless where nobody does.
+
+        Raises:
+            Unsupported: the backend cannot bring it to anybody.
+            InvalidArgument: they are not whole numbers from 0 to 2**53.
+            LeaseLost, ConnectionLost, Timeout: as `ack`.
+        """
+        report(self, done, total)
 
     def __enter__(self) -> "Message[T]":
         return self

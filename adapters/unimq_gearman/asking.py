@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from unimq.answering import Progress
 from unimq.driver import Delivery
 from unimq.errors import ConnectionLost, RemoteError, UnimqError
 from unimq_gearman import packets
@@ -21,6 +22,10 @@ from unimq_gearman.wire import Wire
 
 __all__ = ["Asker"]
 
+_Came = tuple[str, Delivery | Progress | UnimqError]
+"""What came of a request, with its number."""
+
+_DIGITS: Final = 18
 _EXCEPTIONS: Final = packet(packets.OPTION_REQ, b"exceptions")
 
 
@@ -88,11 +93,11 @@ class Asker:
             self._wire = wire
         return self._wire
 
-    def answers(self, deadline: float) -> list[tuple[str, Delivery | UnimqError]]:
+    def answers(self, deadline: float) -> list[_Came]:
         """What came of jobs, waiting until `deadline` for the first result."""
         with self._lock:
             wire = self._connected(deadline)
-        found: list[tuple[str, Delivery | UnimqError]] = []
+        found: list[_Came] = []
         self._interrupted = False
         try:
             while not found and not self._interrupted and time.monotonic() < deadline:
@@ -103,15 +108,15 @@ class Asker:
                 raise
         return found
 
-    def _taken(self, wire: Wire) -> list[tuple[str, Delivery | UnimqError]]:
-        found: list[tuple[str, Delivery | UnimqError]] = []
+    def _taken(self, wire: Wire) -> list[_Came]:
+        found: list[_Came] = []
         while wire.works:
             result = self._result(wire.works.popleft())
             if result is not None:
                 found.append(result)
         return found
 
-    def _result(self, packet: Packet) -> tuple[str, Delivery | UnimqError] | None:
+    def _result(self, packet: Packet) -> _Came | None:
         """What a job ended with, if it ended."""
         command, (handle, *rest) = packet
         job = self._jobs.get(handle)
@@ -119,6 +124,8 @@ class Asker:
             return None
         if command == packets.WORK_DATA:
             job.data += rest
+        elif command == packets.WORK_STATUS:
+            return _progress(job.number, *rest)
         elif command == packets.WORK_WARNING:
             job.error = rest[0]
         elif command == packets.WORK_COMPLETE:
@@ -162,3 +169,10 @@ class Asker:
         for end in (self._heard, self._alarm):
             with contextlib.suppress(OSError):
                 end.close()
+
+
+def _progress(number: str, done: bytes, total: bytes) -> "_Came | None":
+    """What a worker says of how far it is, unless that is no pair of numbers: the protocol takes any text."""
+    if not (done.isdigit() and total.isdigit() and max(len(done), len(total)) <= _DIGITS):
+        return None
+    return number, Progress(int(done), int(total))

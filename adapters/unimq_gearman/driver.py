@@ -41,6 +41,7 @@ _CAPABILITIES: Final = Capabilities(
     delete=absent("the server never forgets a function, and `drop function` leaves its jobs in the store"),
     queues=native("those that hold messages"),
     call=native("a foreground job: a failed attempt ends the call, though the message is tried again"),
+    progress=native("a job's WORK_STATUS"),
     guarantee="at-least-once",
     survives_process_death="yes",
     survives_host_loss="unknown",

@@ -35,6 +35,7 @@ __all__ = [
     "WORK_DATA",
     "WORK_EXCEPTION",
     "WORK_FAIL",
+    "WORK_STATUS",
     "WORK_WARNING",
     "Packet",
     "Parser",
@@ -58,6 +59,7 @@ OPTION_REQ: Final = protocol.GEARMAN_COMMAND_OPTION_REQ
 OPTION_RES: Final = protocol.GEARMAN_COMMAND_OPTION_RES
 WORK_DATA: Final = protocol.GEARMAN_COMMAND_WORK_DATA
 WORK_EXCEPTION: Final = protocol.GEARMAN_COMMAND_WORK_EXCEPTION
+WORK_STATUS: Final = protocol.GEARMAN_COMMAND_WORK_STATUS
 WORK_WARNING: Final = protocol.GEARMAN_COMMAND_WORK_WARNING
 SUBMIT_FOREGROUND: Final = protocol.GEARMAN_COMMAND_SUBMIT_JOB
 WORKS: Final = frozenset(
@@ -66,7 +68,7 @@ WORKS: Final = frozenset(
         WORK_DATA,
         WORK_EXCEPTION,
         WORK_FAIL,
-        protocol.GEARMAN_COMMAND_WORK_STATUS,
+        WORK_STATUS,
         WORK_WARNING,
     }
 )

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from unimq.answering import Progress
 from unimq.capabilities import Capabilities
 from unimq.driver import BaseSession, Delivery, Outgoing, Settling, Stats
 from unimq.errors import ConnectionLost, LeaseLost, ProtocolError, Timeout, UnimqError
@@ -49,6 +50,10 @@ class GearmanSession(BaseSession):
         except BaseException:
             self._close_alarm()
             raise
+        self._replies: dict[bytes, bytes] = {}
+        """By the handle of a job that is held: what its client is to get when it is completed."""
+        self._errors: dict[bytes, bytes] = {}
+        """The same for one that will fail."""
         self._asker = Asker(lambda alarm, until: connect(alarm, 0, until)[0])
         self._taker = Taker(self._main, self._alarm, self._open, delayed=bool(capabilities.delay))
 
@@ -107,8 +112,7 @@ class GearmanSession(BaseSession):
     def _settle_on(
         self, wire: Wire, command: int, handles: Sequence[bytes], deadline: float
     ) -> list[UnimqError | None]:
-        end = (b"",) if command == packets.WORK_COMPLETE else ()
-        request = b"".join([packet(command, handle, *end) + _FENCE for handle in handles])
+        request = b"".join([self._end(command, handle) + _FENCE for handle in handles])
         call = Fences(len(handles))
         outcomes: list[UnimqError | None] = []
         try:
@@ -118,6 +122,17 @@ class GearmanSession(BaseSession):
             outcomes = [lost] * (len(handles) - len(call.results))
         wire.held.difference_update(handles)
         return [*(refusal(wire.label, answer) for answer in call.results), *outcomes]
+
+    def _end(self, command: int, handle: bytes) -> bytes:
+        """What ends a job, with the reply for its client.
+
+        An error is a warning before the failure. As an exception it would end the job, and clients that have not asked
+        for exceptions would be told nothing.
+        """
+        reply, error = self._replies.pop(handle, b""), self._errors.pop(handle, None)
+        if error is not None:
+            return packet(packets.WORK_WARNING, handle, error) + packet(packets.WORK_FAIL, handle)
+        return packet(command, handle, reply) if command == packets.WORK_COMPLETE else packet(command, handle)
 
     def move(
         self, queue: str, pairs: Sequence[tuple[Delivery, Outgoing]], deadline: float
@@ -157,7 +172,7 @@ class GearmanSession(BaseSession):
         ]
         return self._asker.ask(queue, jobs, deadline)
 
-    def answers(self, deadline: float) -> Sequence[tuple[str, Delivery | UnimqError]]:
+    def answers(self, deadline: float) -> Sequence[tuple[str, Delivery | Progress | UnimqError]]:
         """Wait for what comes of them."""
         return self._asker.answers(deadline)
 
@@ -168,15 +183,20 @@ class GearmanSession(BaseSession):
     def reply(
         self, delivery: Delivery, message: Outgoing, deadline: float, *, failed: bool = False
     ) -> UnimqError | None:
-        """Send it as data of the job, or as a warning; the end is told by what settles the job.
+        """Keep it for what settles the job: so there is none of a try that did not come to its end."""
+        if not self._holds(delivery):
+            return self._lost(delivery)
+        said = self._errors if failed else self._replies
+        said.setdefault(delivery.token[1], message.body)
+        return None
 
-        Not as an exception: that ends the job, and clients that have not asked for exceptions are told nothing.
-        """
+    def progress(self, delivery: Delivery, progress: Progress, deadline: float) -> UnimqError | None:
+        """Send it as the status of the job."""
         number, handle = delivery.token
         wire = self._taker.wires[number]
         call = Fences()
-        command = packets.WORK_WARNING if failed else packets.WORK_DATA
-        wire.exchange(packet(command, handle, message.body) + _FENCE, call, deadline)
+        status = packet(packets.WORK_STATUS, handle, *(b"%d" % number for number in progress))
+        wire.exchange(status + _FENCE, call, deadline)
         return refusal(wire.label, call.results[0])
 
     # Looking after it

@@ -1,10 +1,11 @@
 """The driver of `memory://`: what it can do, and sessions on the brokers of this process."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from unimq import registry
-from unimq.capabilities import Capabilities, Limits, absent, native
+from unimq.capabilities import Capabilities, Limits, absent, layered, native
 from unimq.driver import Settling
 from unimq.errors import InvalidURL
 from unimq.options import Option, read
@@ -66,14 +67,20 @@ class MemoryDriver:
     )
 
     def capabilities(self, url: URL) -> Capabilities:
-        """Everything; with a profile what that backend declares for a URL without options."""
+        """Everything; with a profile what that backend declares for a URL without options.
+
+        But for replies that a server itself brings: here they come by reply queues, as with most backends.
+        """
         profile = read(url, self.options)["profile"]
         if profile is None:
             return _OWN
         if profile == "memory":
             msg = f"{url}: profile='memory' is what memory:// is without a profile; known: {', '.join(_others())}"
             raise InvalidURL(msg)
-        return registry.driver(profile).capabilities(URL(profile))
+        declared = registry.driver(profile).capabilities(URL(profile))
+        if declared.call.level != "native":
+            return declared
+        return replace(declared, call=layered("by a reply queue"), progress=absent("no reply queue brings it"))
 
     def open(
         self, url: URL, deadline: float, *, options: Mapping[str, Any], known: Capabilities | None = None

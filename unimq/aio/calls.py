@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from unimq.aio.message import AsyncMessage
 from unimq.aio.threads import in_loops
 from unimq.calling import in_order
-from unimq.calls import Caller
+from unimq.calls import Caller, Listener, Reported
 from unimq.direct import is_direct
 from unimq.errors import UnimqError
 from unimq.message import Letter
@@ -30,18 +30,22 @@ class AsyncCaller(Caller):
         """Where one task waits: an error is a result too, so that one nobody comes for is not complained about."""
         return asyncio.get_running_loop().create_future()
 
-    def fill(self, found: Sequence[tuple[Any, Letter[Any] | BaseException]]) -> None:
+    def fill(self, found: Sequence[tuple[Any, Letter[Any] | Reported | BaseException]]) -> None:
         """Let those who wait have what was found for each, in one hop for each event loop."""
         in_loops(_fill, found)
 
 
 async def call_one(
-    queue: "AsyncQueue[T]", body: T, timeout: float | timedelta | None, headers: Mapping[str, str] | None
+    queue: "AsyncQueue[T]",
+    body: T,
+    timeout: float | timedelta | None,
+    headers: Mapping[str, str] | None,
+    listener: Listener | None,
 ) -> AsyncMessage[Any]:
     """What `Queue.call` does; the put is coalesced with those of other tasks."""
     channel = queue._channel
     caller = channel.client.calls
-    with caller.asking(channel, [body], headers, timeout) as asked:
+    with caller.asking(channel, [body], headers, timeout, listener) as asked:
         limit = asyncio.timeout(asked.deadline - time.monotonic())
         try:
             async with limit:
@@ -77,7 +81,14 @@ async def call_each(
     return cast("list[AsyncMessage[Any]]", in_order(outcomes))
 
 
-def _fill(found: "list[tuple[asyncio.Future[Any], Letter[Any] | BaseException]]") -> None:
+def _fill(found: "list[tuple[asyncio.Future[Any], Letter[Any] | Reported | BaseException]]") -> None:
     for future, outcome in found:
-        if not future.done():
+        if future.done():
+            continue
+        if isinstance(outcome, Reported):
+            try:
+                outcome.tell()
+            except Exception as error:  # noqa: BLE001 - of the application: any may come, and the call raises it
+                future.set_result(error)
+        else:
             future.set_result(outcome)

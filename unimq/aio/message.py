@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from unimq.aio.twins import twin_of
+from unimq.direct import report
 from unimq.errors import LeaseLost, UnimqError
 from unimq.message import Letter, Message, Receipt
 
@@ -46,6 +47,9 @@ class AsyncMessage(Letter[T]):
         name, correlation_id = self._reply_address()
         queue = cast("AsyncQueue[Any]", self._channel.client.calls.queue(name, self._channel.settings.codec))
         return await queue.put(body, headers=headers, correlation_id=correlation_id)
+
+    async def progress(self, done: int, total: int) -> None:
+        await self._face.run(report, self, done, total)
 
     async def __aenter__(self) -> "AsyncMessage[T]":
         return self

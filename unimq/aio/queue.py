@@ -14,7 +14,7 @@ from unimq.aio.calls import call_each, call_one
 from unimq.aio.message import AsyncMessage
 from unimq.aio.threads import Batcher, Pump, in_thread
 from unimq.aio.twins import twin_of
-from unimq.calls import Asked
+from unimq.calls import Asked, Listener
 from unimq.capabilities import Capabilities
 from unimq.channel import Channel, label, refuse_pickling, with_count
 from unimq.client import Pong
@@ -176,9 +176,14 @@ class AsyncQueue(Generic[T]):
         return await self.run(sender.send_many, messages, key, self._channel.deadline(timeout_seconds(timeout)))
 
     async def call(
-        self, body: T, *, timeout: float | timedelta | None = None, headers: Mapping[str, str] | None = None
+        self,
+        body: T,
+        *,
+        timeout: float | timedelta | None = None,
+        headers: Mapping[str, str] | None = None,
+        on_progress: Listener | None = None,
     ) -> AsyncMessage[Any]:
-        return await call_one(self, body, timeout, headers)
+        return await call_one(self, body, timeout, headers, on_progress)
 
     async def call_many(
         self,

@@ -70,6 +70,7 @@ PROBES: Final[dict[str, Probe]] = {
     "delete": Probe(lambda _, queue, __: queue.delete()),
     "queues": Probe(_listed),
     "call": Probe(_called),
+    "progress": Probe(lambda _, __, message: message.progress(1, 2), in_hand=True),
 }
 NOT_CALLED: Final = {
     "batch": "put_many and get_many work everywhere; the capability says how fast",

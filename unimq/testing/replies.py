@@ -4,7 +4,8 @@ from typing import Any, Final
 
 import pytest
 
-from unimq.errors import BatchError, InvalidArgument, RemoteError, Timeout
+from unimq.errors import BatchError, InvalidArgument, RemoteError, Timeout, Unsupported
+from unimq.hooks import ConnectionEvent, Hooks
 from unimq.message import Message
 from unimq.testing.cases import Cases
 from unimq.testing.gates import needs
@@ -151,6 +152,49 @@ class Replies(Cases):
         refused, reply = caught.value.outcomes
         assert isinstance(refused, RemoteError)
         assert getattr(reply, "body", None) == 8
+
+    @needs("call", "progress")
+    async def test_a_caller_hears_of_progress(self, lab: Lab) -> None:
+        """In order, before its reply; who does not listen has a reply all the same."""
+        queue, worker = lab.queue(), lab.queue()
+        told: list[tuple[int, int]] = []
+        for listener in (lambda *how_far: told.append(how_far), None):
+            calling = lab.start(queue.call("x", timeout=PATIENCE, on_progress=listener))
+            async with await lab.receive(worker) as message:
+                with pytest.raises(InvalidArgument, match="total="):
+                    await message.progress(1, 2.5)  # type: ignore[arg-type]
+                await message.progress(1, 3)
+                await message.progress(3, 3)
+                await message.reply("done")
+            assert (await calling.result()).body == "done"
+        assert told == [(1, 3), (3, 3)]
+
+    @needs("call", "progress")
+    async def test_what_a_listener_raises_ends_the_call(self, lab: Lab) -> None:
+        """It is raised to the caller; the worker hears nothing of it."""
+        queue, worker = lab.queue(), lab.queue()
+
+        def listen(_done: int, total: int) -> None:
+            raise LookupError(total)
+
+        calling = lab.start(queue.call("x", timeout=PATIENCE, on_progress=listen))
+        async with await lab.receive(worker) as message:
+            await message.progress(0, 7)
+            with pytest.raises(LookupError, match="7"):
+                await calling.result()
+            await message.reply("done")
+        await lab.nothing(worker)
+
+    @needs("call")
+    async def test_a_listener_is_refused_where_nobody_tells_of_progress(self, lab: Lab) -> None:
+        """Before anything is sent."""
+        if lab.capabilities.progress:
+            pytest.skip("progress holds here")
+        events: list[ConnectionEvent] = []
+        queue = lab.queue(hooks=Hooks(connection=events.append))
+        with pytest.raises(Unsupported, match="progress is absent"):
+            await queue.call("x", on_progress=print)
+        assert events == []
 
     @needs("call")
     async def test_many_callers_at_once(self, lab: Lab) -> None:
