@@ -55,6 +55,13 @@ class Answering(Session, Protocol):
         """
         ...
 
+    def again(self, delivery: Delivery, deadline: float) -> bool:
+        """Whether somebody waits for the reply to a delivery, and would hear of it if that was given back.
+
+        Then another try is made while it stays in hand; what was replied to it so far is forgotten.
+        """
+        ...
+
     def progress(self, delivery: Delivery, progress: Progress, deadline: float) -> UnimqError | None:
         """Tell whoever waits for the reply to a delivery in hand. Capability *progress*."""
         ...

@@ -1,6 +1,6 @@
 """What a queue offers to those who want replies."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -28,7 +28,7 @@ class Calling(Generic[T]):
         *,
         timeout: float | timedelta | None = None,
         headers: Mapping[str, str] | None = None,
-        on_progress: "Listener | None" = None,
+        on_progress: Callable[[int, int], object] | None = None,
     ) -> Message[Any]:
         """Put one message, wait for the reply to it, and return that: it is settled already.
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from unimq.message import Letter
     from unimq.pool import Pool
 
-__all__ = ["Direct", "answer", "is_direct", "report"]
+__all__ = ["Direct", "again", "answer", "is_direct", "report"]
 
 _LOOK: Final = 1.0
 """Seconds that one wait for replies lasts."""
@@ -120,6 +120,17 @@ def answer(letter: "Letter[Any]", message: Outgoing, *, failed: bool = False) ->
         raise_one([cast("Answering", session).reply(letter._raw, message, deadline, failed=failed)])
 
     letter._channel.settler.with_session(letter, reply)
+
+
+def again(letter: "Letter[Any]") -> bool:
+    """Whether another try should be made in hand, as somebody waits whose call would end if it was given back."""
+    if not is_direct(letter._channel):
+        return False
+
+    def ask(session: Session, letter: "Letter[Any]", deadline: float) -> bool:
+        return cast("Answering", session).again(letter._raw, deadline)
+
+    return letter._channel.settler.with_session(letter, ask)
 
 
 def report(letter: "Letter[Any]", done: int, total: int) -> None:

@@ -238,6 +238,13 @@ class Letter(Generic[T]):
         """Whether a reply may be wanted: it says so, or the backend does not tell who waits (`call` is native)."""
         return self.reply_to is not None or self._channel.capabilities.call.level == "native"
 
+    def _again(self) -> None:
+        """It stays in hand and is tried again: that counts as a nack, and the body is decoded anew."""
+        count = self.delivery_count
+        if count is not None:
+            self._delivery = msgspec.structs.replace(self._delivery, delivery_count=count + 1)
+        self._body = _UNDECODED
+
     def _answer(self, body: Any, headers: Mapping[str, str] | None) -> Receipt:
         answer(self, self._channel.sender.build(body, headers))
         return Receipt(None, confirmed=True, queue=self.queue)

@@ -21,7 +21,10 @@ Delivery
     `call` submits a foreground job, on a connection of its own: it is answered by whoever works on the function, and is
     never stored. When its caller gives up, and no other call of the session is on its way, that connection is closed,
     and the server forgets what nobody has begun. Whatever gives a foreground message back, a nack, a release or a lease
-    that ends, tells its caller that it failed; the copy that is tried again answers nobody.
+    that ends, tells its caller that it failed; the copy that is tried again answers nobody. A `Worker` asks the server
+    whether anybody waits, and tries again in hand while somebody does: so the caller gets the reply of the last try. A
+    foreign client that gives its jobs no unique id cannot be asked for. When the worker dies meanwhile the server gives
+    the job to another one, which counts from the beginning, and the caller waits on.
 
 Limits
     A body has at most 64 MiB, which is what was tried. A queue name has at most 250 bytes and no spaces or control

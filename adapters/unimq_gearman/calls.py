@@ -9,7 +9,7 @@ from unimq.errors import Full, LeaseLost, ServerError, UnimqError
 from unimq_gearman import packets
 from unimq_gearman.packets import Packet
 
-__all__ = ["Answers", "Call", "Fences", "Lines", "Options", "refusal"]
+__all__ = ["Answers", "Call", "Fences", "Lines", "Options", "Status", "refusal"]
 
 _KINDS: Final[dict[bytes, type[UnimqError]]] = {b"QUEUE_ERROR": Full, b"JOB_NOT_FOUND": LeaseLost}
 
@@ -48,6 +48,13 @@ class Options(Call):
 
     __slots__ = ()
     accepts = frozenset({packets.OPTION_RES, packets.ERROR})
+
+
+class Status(Call):
+    """One packet for a question about a job."""
+
+    __slots__ = ()
+    accepts = frozenset({packets.STATUS_RES_UNIQUE, packets.ERROR})
 
 
 class Fences(Call):

@@ -17,6 +17,7 @@ __all__ = [
     "ECHO_REQ",
     "ECHO_RES",
     "ERROR",
+    "GET_STATUS_UNIQUE",
     "GRAB_JOB_UNIQ",
     "JOB_ASSIGN_UNIQ",
     "JOB_CREATED",
@@ -26,6 +27,7 @@ __all__ = [
     "OPTION_RES",
     "PRE_SLEEP",
     "RESET_ABILITIES",
+    "STATUS_RES_UNIQUE",
     "SUBMIT_BACKGROUND",
     "SUBMIT_FOREGROUND",
     "SUBMIT_JOB_EPOCH",
@@ -73,6 +75,9 @@ WORKS: Final = frozenset(
     }
 )
 """What a client is told of its jobs, at any time."""
+GET_STATUS_UNIQUE: Final = 41
+STATUS_RES_UNIQUE: Final = 42
+"""Not in gearman3 either: unique id, whether it is known and runs, how far it is, and how many clients wait for it."""
 SUBMIT_JOB_EPOCH: Final = 36
 """Not in gearman3: a background job that is not given out before a point in time."""
 SUBMIT_BACKGROUND: Final = (
@@ -92,7 +97,8 @@ _REQUEST: Final = b"\0REQ"
 _RESPONSE: Final = b"\0RES"
 _LONGEST_LINE: Final = 65536
 _ARGUMENTS: Final[dict[int, int]] = {
-    command: len(names) for command, names in protocol.GEARMAN_PARAMS_FOR_COMMAND.items()
+    **{command: len(names) for command, names in protocol.GEARMAN_PARAMS_FOR_COMMAND.items()},
+    STATUS_RES_UNIQUE: 6,
 }
 
 

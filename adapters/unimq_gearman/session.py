@@ -15,7 +15,7 @@ from unimq.driver import BaseSession, Delivery, Outgoing, Settling, Stats
 from unimq.errors import ConnectionLost, LeaseLost, ProtocolError, Timeout, UnimqError
 from unimq_gearman import admin, packets
 from unimq_gearman.asking import Asker
-from unimq_gearman.calls import Answers, Call, Fences, refusal
+from unimq_gearman.calls import Answers, Call, Fences, Status, refusal
 from unimq_gearman.packets import packet
 from unimq_gearman.taking import Taker
 from unimq_gearman.wire import Wire
@@ -189,6 +189,17 @@ class GearmanSession(BaseSession):
         said = self._errors if failed else self._replies
         said.setdefault(delivery.token[1], message.body)
         return None
+
+    def again(self, delivery: Delivery, deadline: float) -> bool:
+        """Ask how many clients wait for the job; of one without a unique id that cannot be asked."""
+        number, handle = delivery.token
+        self._replies.pop(handle, None)
+        if delivery.id is None or not self._holds(delivery):
+            return False
+        call = Status()
+        self._taker.wires[number].exchange(packet(packets.GET_STATUS_UNIQUE, delivery.id.encode()), call, deadline)
+        command, arguments = call.results[0]
+        return command == packets.STATUS_RES_UNIQUE and arguments[-1] not in (b"", b"0")
 
     def progress(self, delivery: Delivery, progress: Progress, deadline: float) -> UnimqError | None:
         """Send it as the status of the job."""

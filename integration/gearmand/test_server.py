@@ -1,5 +1,6 @@
 """What is gearmand's own: connections for each queue, several servers, dropped jobs, TLS before it, forks."""
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -19,6 +21,7 @@ from harness import Recipe, Running
 import unimq
 from unimq.errors import ConnectError, Empty, UnimqError
 from unimq.testing.lab import PATIENCE, fresh_name
+from unimq.worker import Health
 
 
 @pytest.fixture(scope="class")
@@ -175,6 +178,79 @@ class TestCalls:
             with unimq.Queue(url) as queue:
                 assert queue.call("x", timeout=PATIENCE).body == "done"
         thread.join(PATIENCE)
+
+
+class TestRetries:
+    """A call whose first try fails is tried again in hand, while its caller waits."""
+
+    async def _answer(self, url: str, *, stays: bool) -> tuple[list[int | None], Health]:
+        tried: list[int | None] = []
+        failed, answered = asyncio.Event(), asyncio.Event()
+
+        async def work(message: unimq.AsyncMessage[Any]) -> str:
+            tried.append(message.delivery_count)
+            message.body.append("spoilt")
+            if len(tried) == 1:
+                failed.set()
+                raise LookupError
+            answered.set()
+            return repr(message.body)
+
+        worker = unimq.AsyncWorker(url, work, retry=unimq.RetryPolicy(pause=0.5, jitter=0))
+        running = asyncio.create_task(worker.run())
+        async with unimq.AsyncQueue(url) as queue:
+            if stays:
+                assert (await queue.call(["x"], timeout=PATIENCE)).body == "['x', 'spoilt']"
+            else:
+                calling = asyncio.create_task(queue.call(["x"], timeout=PATIENCE))
+                await failed.wait()
+                calling.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await calling
+            await asyncio.wait_for(answered.wait(), PATIENCE)
+            worker.stop()
+            await running
+        return tried, worker.health()
+
+    @pytest.mark.parametrize("stays", [True, False], ids=["who stays", "who leaves"])
+    def test_tasks_try_again_in_hand(self, server: Running, *, stays: bool) -> None:
+        """With the body as it came, after the pause, and counted; it is done although its caller left meanwhile."""
+        tried, health = asyncio.run(self._answer(f"{server.url}{fresh_name()}", stays=stays))
+        assert tried == [1, 2]
+        assert (health.retried, health.done, health.rejected) == (1, 1, 0)
+
+    def test_a_worker_that_dies_is_followed_by_another(self, server: Running) -> None:
+        """The caller waits on, and gets the reply of the other one."""
+        url = f"{server.url}{fresh_name()}"
+        with unimq.Queue(url) as queue, ThreadPoolExecutor() as threads:
+            calling = threads.submit(queue.call, "x", timeout=2 * PATIENCE)
+            with unimq.Queue(url) as dying:
+                dying.get(timeout=PATIENCE).reply("half")  # the connection ends with it in hand
+            with unimq.Queue(url) as other, other.get(timeout=PATIENCE) as message:
+                message.reply("whole")
+            assert calling.result(2 * PATIENCE).body == "whole"
+
+    def test_a_worker_that_stops_tells_the_caller(self, server: Running) -> None:
+        """In the pause between two tries: the message is there for another worker, counted."""
+        url = f"{server.url}{fresh_name()}"
+        failed = threading.Event()
+
+        def fail(_message: unimq.Message[Any]) -> None:
+            failed.set()
+            raise LookupError
+
+        worker = unimq.Worker(url, fail, retry=unimq.RetryPolicy(pause=300.0))
+        thread = threading.Thread(target=worker.run)
+        thread.start()
+        with unimq.Queue(url) as queue, ThreadPoolExecutor() as threads:
+            calling = threads.submit(queue.call, "x", timeout=PATIENCE)
+            assert failed.wait(PATIENCE)
+            worker.stop()
+            with pytest.raises(unimq.RemoteError):
+                calling.result(PATIENCE)
+            thread.join(PATIENCE)
+            with queue.get(timeout=PATIENCE) as again:
+                assert (again.body, again.delivery_count) == ("x", 2)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from unimq.aio.calls import call_each, call_one
 from unimq.aio.message import AsyncMessage
 from unimq.aio.threads import Batcher, Pump, in_thread
 from unimq.aio.twins import twin_of
-from unimq.calls import Asked, Listener
+from unimq.calls import Asked
 from unimq.capabilities import Capabilities
 from unimq.channel import Channel, label, refuse_pickling, with_count
 from unimq.client import Pong
@@ -181,7 +181,7 @@ class AsyncQueue(Generic[T]):
         *,
         timeout: float | timedelta | None = None,
         headers: Mapping[str, str] | None = None,
-        on_progress: Listener | None = None,
+        on_progress: Callable[[int, int], object] | None = None,
     ) -> AsyncMessage[Any]:
         return await call_one(self, body, timeout, headers, on_progress)
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from unimq.calls import reply_error
+from unimq.direct import again
 from unimq.errors import InvalidMessage, LeaseLost, UnimqError
 from unimq.message import Letter, Message
 from unimq.worker.policy import Reject, RetryPolicy
@@ -21,6 +22,7 @@ __all__ = [
     "Middleware",
     "Settlement",
     "log",
+    "pause_in_hand",
     "settlement",
     "tell",
     "unsendable",
@@ -74,6 +76,24 @@ def settlement(message: Letter[Any], error: Exception | None, policy: RetryPolic
     pause = policy.after(error, count) if can_wait else 0.0
     log.warning("%r failed and is tried again in %.1f s", message, pause, exc_info=error)
     return Settlement("retried", "nack", pause)
+
+
+def pause_in_hand(message: Letter[Any], error: Exception, policy: RetryPolicy) -> float | None:
+    """Seconds until the next try of a message that stays in hand, as giving it back would end somebody's call.
+
+    `None` where nobody waits in that way, or no other try is to be made.
+    """
+    count = message.delivery_count
+    if message.settled or isinstance(error, InvalidMessage) or policy.is_last(error, count):
+        return None
+    try:
+        if not again(message):
+            return None
+    except UnimqError:  # what settles it will say so
+        return None
+    pause = policy.after(error, count)
+    log.warning("%r failed and is tried again in %.1f s, in hand", message, pause, exc_info=error)
+    return pause
 
 
 def unsettled(message: Letter[Any], error: UnimqError) -> Fate:

@@ -60,6 +60,12 @@ class Ledger(Generic[M]):
         with self._lock:
             self._running[message] = time.monotonic()
 
+    def again(self, message: M) -> None:
+        """It has failed, and is called again with the same message."""
+        message._again()
+        with self._lock:
+            self._counts["retried"] += 1
+
     def ended(self, message: M, fate: Fate | None) -> None:
         """It has ended; whatever it did is lost where the message was taken away meanwhile, or `fate` is `None`."""
         with self._lock:

@@ -35,7 +35,8 @@ class RetryPolicy:
     """How often a message is tried, with which pauses between.
 
     The pause after the n-th failure is `pause * factor ** (n - 1)` seconds, `cap` at most, more or less by `jitter`.
-    Pauses need a backend that can delay what it takes back (`nack_delay`): elsewhere the next try comes at once.
+    Pauses need a backend that can delay what it takes back (`nack_delay`): elsewhere the next try comes at once. What
+    is called where `call` is native is tried again in hand, with its pauses: giving it back would end the call.
     """
 
     attempts: int | None = 5

@@ -7,10 +7,21 @@ from datetime import timedelta
 from typing import Any
 
 from unimq.aio import AsyncClient, AsyncMessage
+from unimq.direct import is_direct
 from unimq.errors import Closed, Empty, InvalidArgument, TooLarge, UnimqError
 from unimq.options import seconds
 from unimq.url import URL
-from unimq.worker.handling import AsyncHandler, AsyncMiddleware, Fate, log, settlement, tell, unsendable, unsettled
+from unimq.worker.handling import (
+    AsyncHandler,
+    AsyncMiddleware,
+    Fate,
+    log,
+    pause_in_hand,
+    settlement,
+    tell,
+    unsendable,
+    unsettled,
+)
 from unimq.worker.ledger import Health, Ledger
 from unimq.worker.policy import RetryPolicy
 from unimq.worker.settings import DEFAULT_POLICY, LOOK, LOOKS_IN_A_LEASE, STOP_SIGNALS, handled_queues, wrapped
@@ -146,7 +157,10 @@ class AsyncWorker:
         self._ledger.begins(message)
         fate: Fate | None = None
         try:
-            fate = await self._settle(message, *await self._outcome(message))
+            result, error = await self._outcome(message)
+            while error is not None and await self._again(message, error):
+                result, error = await self._outcome(message)
+            fate = await self._settle(message, result, error)
         except asyncio.CancelledError:
             log.warning("%r is given back: its handler did not end in time", message)
             with suppress(UnimqError):
@@ -155,6 +169,20 @@ class AsyncWorker:
         finally:
             self._ledger.ended(message, fate)
             self._busy.discard(me)
+
+    async def _again(self, message: AsyncMessage[Any], failed: Exception) -> bool:
+        """Whether another try is to be made in hand, now that its pause is over."""
+        if message.settled or not is_direct(message._channel):
+            return False
+        pause = await self._client.run(pause_in_hand, message, failed, self._policy)
+        if pause is None:
+            return False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await self._stopping.wait()
+                return False
+        self._ledger.again(message)
+        return True
 
     async def _outcome(self, message: AsyncMessage[Any]) -> tuple[object, Exception | None]:
         try:

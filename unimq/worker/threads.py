@@ -18,7 +18,7 @@ from unimq.message import Message
 from unimq.options import seconds
 from unimq.queue import Queue
 from unimq.url import URL
-from unimq.worker.handling import Fate, Handler, Middleware, log, settlement, tell, unsendable, unsettled
+from unimq.worker.handling import Fate, Handler, Middleware, log, pause_in_hand, settlement, tell, unsendable, unsettled
 from unimq.worker.ledger import Health, Ledger
 from unimq.worker.policy import RetryPolicy
 from unimq.worker.settings import DEFAULT_POLICY, LOOK, LOOKS_IN_A_LEASE, STOP_SIGNALS, handled_queues, wrapped
@@ -175,7 +175,13 @@ class Worker:
         self._ledger.begins(message)
         fate: Fate | None = None
         try:
-            fate = self._settle(message, *self._outcome(message))
+            result, error = self._outcome(message)
+            while error is not None and (pause := pause_in_hand(message, error, self._policy)) is not None:
+                if self._stopping.wait(pause):
+                    break
+                self._ledger.again(message)
+                result, error = self._outcome(message)
+            fate = self._settle(message, result, error)
         except BaseException:  # an interruption
             _release(message)
             raise
