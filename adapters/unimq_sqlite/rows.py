@@ -18,12 +18,13 @@ _decode_headers: Final = msgspec.msgpack.Decoder(dict[str, str]).decode
 _ID: Final = re.compile(r"([0-9a-f]{1,15})-([0-9a-f]{16})\Z")
 _HIGHEST: Final = 9
 _SOUND: Final = frozenset(
-    (int, int, int, int, own_id, expires, float, headers, bytes)
+    (int, int, int, int, own_id, expires, enqueued, headers, bytes)
     for own_id in (str, type(None))
-    for expires in (float, type(None))
+    for expires in (float, int, type(None))
+    for enqueued in (float, int)
     for headers in (bytes, type(None))
 )
-"""The types of a row as we write it. SQLite would keep any."""
+"""The types of a row as we write it. SQLite would keep any, and RETURNING makes an int of a REAL without a fraction."""
 
 
 def nonces() -> Iterator[int]:
@@ -103,8 +104,8 @@ def delivery_of(queue: str, row: Row, until: float | None) -> Delivery:
         _HIGHEST - rank,
         count,
         None,
-        enqueued,
-        expires,
+        float(enqueued),
+        None if expires is None else float(expires),
         until,
     )
 

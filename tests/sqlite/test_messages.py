@@ -344,3 +344,14 @@ def test_a_damaged_row_does_not_block_its_neighbours(tmp_path: Path, damage: str
         assert queue.dead.size() == 3 - len(seen)
         for letter in queue.dead.peek():
             assert "damaged" in letter.headers["unimq-dead-reason"]
+
+
+def test_a_time_of_whole_seconds_is_sound(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite gives it back as an int where a row is returned by the statement that changes it."""
+    now = float(int(time.time()) + 5)
+    monkeypatch.setattr(time, "time", lambda: now)
+    with unimq.Queue(url) as queue:
+        queue.put("x", ttl=60)
+        message = queue.get(timeout=0)
+        assert (message.body, message.enqueued_at, message.expires_at) == ("x", now, now + 60)
+        assert {type(message.enqueued_at), type(message.expires_at)} == {float}
