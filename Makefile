@@ -23,13 +23,9 @@ BIN := .venv/bin
 # Before a command that needs servers: an engine, their images, and no excuse where one is missing.
 SERVERS := UNIMQ_INTEGRATION=require .ci/engine .ci/images
 
-# What needs little waiting: the tests of `make check`.
+# The tests of `make check`, which runs those of them that are not marked slow.
 QUICK := tests/unit tests/memory tests/simulated tests/cli tests/sqlite tests/conformance/test_memory.py \
-         tests/beanstalkd \
-         tests/activemq \
-         tests/gearman \
-         tests/memcacheq \
-         tests/zeromq tests/remote tests/worker \
+         tests/beanstalkd tests/activemq tests/gearman tests/memcacheq tests/zeromq tests/remote tests/worker \
          tests/testing/test_parity.py tests/rules/test_layout.py tests/rules/test_docs.py tests/rules/test_import.py
 # What another version of Python can break: the tests of `make other-pythons`.
 PORTABLE := $(QUICK) tests/conformance/test_sqlite.py
@@ -41,8 +37,9 @@ demo: .venv/.runtime ## Count the words of FILE on URL with two consumers, and k
 	@$(BIN)/python docs/examples/wordcount.py "$$FILE" $${URL:+--url "$$URL"}
 
 check: lint imports types ## Before every commit: style, imports, types, and the tests that wait for little
-	$(BIN)/python -m pytest --quiet --numprocesses 4 $(QUICK)
-	@echo "left out, and part of make test: other Pythons, packages, coverage, real servers, and the tests not in: $(QUICK)"
+	$(BIN)/python -m pytest --quiet --numprocesses 4 -m "not slow" $(QUICK)
+	@echo "left out, and part of make test: other Pythons, packages, coverage, real servers, the tests that start" \
+		"processes or wait (marked slow), and those not in: $(QUICK)"
 
 test: lint types imports package other-pythons whole ## Everything, with the summary of the tests as the last line
 

@@ -6,6 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 import unimq
 
 COMMAND = [sys.executable, "-m", "unimq.cli", "export"]
@@ -63,6 +65,7 @@ def test_on_a_terminal(terminal, url: str) -> None:
     assert "pipe them in, or use --file" in asked.shown
 
 
+@pytest.mark.slow
 def test_a_kill_of_one_that_takes_loses_nothing(url: str, tmp_path: Path) -> None:
     """kill -9 in the middle, and the rest appended: each message is in the file, whole, at least once."""
     file = tmp_path / "mail.jsonl"

@@ -87,6 +87,7 @@ def test_what_may_be_on_both_sides_is_told(run, odd, here: str) -> None:
     assert json.loads(run("stats", here, "--json").stdout)["ready"] == 1
 
 
+@pytest.mark.slow
 def test_a_kill_loses_nothing(url: str, other: str) -> None:
     """kill -9 in the middle, three times, then one that ends; what is there twice has the same id."""
     with unimq.Queue(f"{url}&durability=normal", lease=1) as queue, unimq.Queue(other, name="mail") as there:

@@ -23,6 +23,8 @@ import unimq
 from unimq.cli.probe import answering
 from unimq.testing.lab import PATIENCE
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., Result]
 
 

@@ -54,6 +54,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     sys.path[:] = [entry for entry in sys.path if entry]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("handler", ["Mail.send", "awaited", "aside", "beside"])
 def test_it_calls_the_handler_until_a_signal(
     shop: Path, url: str, process: Callable[..., "subprocess.CompletedProcess[str]"], handler: str
@@ -67,6 +68,7 @@ def test_it_calls_the_handler_until_a_signal(
         assert [message.body for message in queue.peek(10)] == ["left"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_gives_back_at_once(shop: Path, url: str, stop: signal.Signals) -> None:
     """Although the handler would go on for a minute."""

@@ -97,6 +97,7 @@ def test_an_endless_wait_is_one(opened: Opener, name: str) -> None:
     assert [one.body for one in found[0]] == [b"x"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["put", "release"])
 def test_a_wait_notices_that_the_clock_was_set(opened: Opener, name: str, way: str) -> None:
     """What is due by the new time comes within seconds, and not when the old one would have been."""

@@ -85,7 +85,15 @@ def run_shell(block: Block, expected: Block | None) -> None:
         ]
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=shown)
+def starts_processes(page: Path) -> bool:
+    return any(block.language == "shell" or "\ndef test_" in block.text for block in blocks(page))
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=[pytest.mark.slow] if starts_processes(page) else []) for page in PAGES if blocks(page)],
+    ids=shown,
+)
 def test_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The programs of a page run one after the other, in an empty directory."""
     monkeypatch.chdir(tmp_path)

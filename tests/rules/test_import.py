@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 _MEASURED = """
 import sys, time
 start = time.process_time()
@@ -55,6 +57,7 @@ def test_it_loads_no_client_library_and_no_asyncio(tmp_path: Path) -> None:
     assert packages & _NEVER == set()
 
 
+@pytest.mark.slow
 def test_it_is_quick(tmp_path: Path) -> None:
     """The quickest of seven imports costs no more than twice the quickest of seven of asyncio, in turn with them."""
     pairs = [(imported(_UNIMQ, tmp_path)[0], imported("import asyncio", tmp_path)[0]) for _ in range(7)]

@@ -47,6 +47,7 @@ def until(holds: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 def test_a_black_hole_delays_neither_gets_nor_puts(hole: Hole, broker: Broker, other_broker: Broker) -> None:
     """Of two hosts one swallows connects: the messages of the other come at once, and no put waits for it."""
     url = f"simduplex://{broker.name},{other_broker.name}"

@@ -25,6 +25,7 @@ async def handler(message: unimq.AsyncMessage[Any]) -> None:
     """There is nothing to do."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("face", ["sync", "async"])
 def test_the_health_tells_an_outage_and_its_end(broker: Broker, face: str, caplog: pytest.LogCaptureFixture) -> None:
     """Also where no message comes afterwards."""

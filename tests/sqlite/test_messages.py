@@ -96,6 +96,7 @@ def _put_later(url: str, ready: Event, go: Event, when: "multiprocessing.Queue[f
         queue.put("x")
 
 
+@pytest.mark.slow
 def test_a_put_of_another_process_wakes_within_100_ms(queue: "unimq.Queue[object]", url: str) -> None:
     """Measured between the call of the put there and the return of the get here; the best of five."""
     ready, go = SPAWN.Event(), SPAWN.Event()
@@ -146,6 +147,7 @@ def _hold(url: str, held: Event) -> None:
         time.sleep(60)
 
 
+@pytest.mark.slow
 def test_what_a_killed_consumer_held_comes_back_counted(queue: "unimq.Queue[object]", url: str) -> None:
     """SIGKILL; after its lease."""
     queue.put("x")
@@ -168,6 +170,7 @@ def _put_until_killed(url: str, told: "multiprocessing.SimpleQueue[int]") -> Non
             number += 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("durability", ["full", "normal"])
 def test_what_a_killed_producer_stored_is_there(url: str, durability: str) -> None:
     """Every put that returned before the SIGKILL, with both durabilities."""
@@ -202,6 +205,7 @@ def _work(url: str, done: "multiprocessing.Queue[int]") -> None:
             thread.join()
 
 
+@pytest.mark.slow
 def test_processes_and_threads_share_the_work(queue: "unimq.Queue[object]", url: str) -> None:
     """Three processes with two threads each: everything once."""
     done: multiprocessing.Queue[int] = SPAWN.Queue()

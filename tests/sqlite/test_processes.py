@@ -15,6 +15,8 @@ import pytest
 from unimq.driver import Outgoing
 from unimq_sqlite.session import SQLiteSession
 
+pytestmark = pytest.mark.slow
+
 INF = math.inf
 Open = Callable[..., SQLiteSession]
 Start = Callable[..., "subprocess.Popen[str]"]

@@ -264,6 +264,7 @@ def _open(path: str) -> None:
         queue.put(os.getpid())
 
 
+@pytest.mark.slow
 def test_many_processes_may_open_a_new_file_at_once(tmp_path: Path) -> None:
     """One makes the tables, the others find them."""
     context = multiprocessing.get_context("spawn")

@@ -247,6 +247,7 @@ def test_a_waiting_consumer_takes_no_lock(session: SQLiteSession, connect: Open)
     assert not [one for one in later if one.startswith(("UPDATE", "BEGIN", "DELETE"))]
 
 
+@pytest.mark.slow
 def test_a_wait_notices_that_the_clock_was_set(session: SQLiteSession, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is due by the new time comes within seconds, as after a suspend."""
     clock = time.time
@@ -312,6 +313,7 @@ def test_a_put_wakes_as_many_as_it_has_messages(session: SQLiteSession, connect:
     assert session._bell.waiters == 0
 
 
+@pytest.mark.slow
 def test_many_idle_threads_find_it_empty(session: SQLiteSession, connect: Open) -> None:
     """Thirty that wait for a tenth of a second each, while others put: `Empty` or a message, never a lock."""
     stop = time.monotonic() + 2.0
@@ -337,6 +339,7 @@ def test_many_idle_threads_find_it_empty(session: SQLiteSession, connect: Open) 
     assert outcomes == [None] * count
 
 
+@pytest.mark.slow
 def test_a_signal_handler_may_put(start: Start) -> None:
     """In the middle of any call: it works, or fails at once with its reason; nothing waits for itself."""
     process = start(

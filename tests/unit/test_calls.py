@@ -105,6 +105,7 @@ def test_closing_ends_calls_and_removes_the_reply_queue(url: str) -> None:
             queue.call("x")
 
 
+@pytest.mark.slow
 def test_the_thread_ends_when_nobody_waits(url: str) -> None:
     """A second later; the next call starts another."""
     before = set(receivers())

@@ -146,6 +146,7 @@ with unimq.Queue({at(folder)!r}) as queue:
         assert second.get(timeout=10).body == "for the second"
 
 
+@pytest.mark.slow
 def test_what_was_put_is_sent_at_the_end_of_the_process(folder: str) -> None:
     """All 900 of a process that puts and ends at once, its queue closed or not, while the consumer starts late."""
     for close in ("queue.close()", "pass"):
