@@ -46,7 +46,8 @@ Escape hatch
     A delivered message's `native` is a `stomp.utils.Frame`, with the headers as they came. An application's header
     with a name that STOMP or ActiveMQ understands travels under `unimq-h.` and does nothing there. What other programs
     put into the queue is delivered with their headers, `type`, `correlation-id` and `reply-to` among them; what unimq
-    puts is a JMS BytesMessage with the encoded body.
+    puts is a JMS BytesMessage with the encoded body. Of a group (`JMSXGroupID`) that another program made, the next
+    message comes when the one before is settled; STOMP does not tell which group it is.
 """
 
 from unimq_activemq.driver import ActiveMQDriver, driver

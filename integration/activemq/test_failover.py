@@ -35,6 +35,10 @@ class Work:
     def __init__(self, url: str) -> None:
         self.stored: set[str] = set()
         self.found: set[str] = set()
+        self.doubtful: set[str] = set()
+        """Put again after an error that says in doubt, or not known to be settled."""
+        self.doubled: set[str] = set()
+        """Came again, though not marked as delivered again."""
         self.puts_end = threading.Event()
         self.gets_end = threading.Event()
         self._url = url
@@ -51,7 +55,9 @@ class Work:
                 while not self.puts_end.is_set():
                     try:
                         queue.put(number, id=name)  # repeated with the same id, where it is in doubt
-                    except _AWAY:
+                    except _AWAY as error:
+                        if error.in_doubt:
+                            self.doubtful.add(name)
                         time.sleep(0.02)
                     else:
                         self.stored.add(name)
@@ -61,10 +67,17 @@ class Work:
         with unimq.Queue(self._url) as queue:
             while not self.gets_end.is_set():
                 try:
-                    with queue.get(timeout=0.3) as message:
-                        self.found.add(str(message.id))
+                    message = queue.get(timeout=0.3)
                 except (unimq.Empty, *_AWAY):
-                    pass
+                    continue
+                name = str(message.id)
+                if name in self.found and not message.redelivered:
+                    self.doubled.add(name)
+                self.found.add(name)
+                try:
+                    message.ack()
+                except _AWAY:
+                    self.doubtful.add(name)
 
     def until(self, reached: Callable[[], object]) -> None:
         ends = time.monotonic() + _PATIENCE
@@ -94,6 +107,7 @@ def test_work_goes_on_and_nothing_confirmed_is_lost(brokers: tuple[Running, Runn
         first.start()
         work.puts_end.set()
         work.until(lambda: work.stored <= work.found)
+        assert work.doubled <= work.doubtful
     finally:
         first.resume()
         first.start()
