@@ -26,6 +26,7 @@ SERVERS := UNIMQ_INTEGRATION=require .ci/engine .ci/images
 # The tests of `make check`, which runs those of them that are not marked slow.
 QUICK := tests/unit tests/memory tests/simulated tests/cli tests/sqlite tests/conformance/test_memory.py \
          tests/beanstalkd tests/activemq tests/gearman tests/memcacheq tests/zeromq tests/remote tests/worker \
+         tests/telemetry \
          tests/testing/test_parity.py tests/rules/test_layout.py tests/rules/test_docs.py tests/rules/test_import.py
 # What another version of Python can break: the tests of `make other-pythons`.
 PORTABLE := $(QUICK) tests/conformance/test_sqlite.py

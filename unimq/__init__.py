@@ -45,10 +45,11 @@ if TYPE_CHECKING:
         UnimqError,
         Unsupported,
     )
-    from unimq.hooks import ConnectionEvent, Hooks
+    from unimq.hooks import ConnectionEvent, Hooks, Operation
     from unimq.message import Message, Receipt
     from unimq.queue import DeadLetterQueue, Queue
     from unimq.remote.serving import serve
+    from unimq.telemetry import OpenTelemetry
     from unimq.url import URL
     from unimq.worker import AsyncWorker, Reject, Retry, RetryPolicy, Worker
     from unimq.worker.deduplicate import Deduplicate
@@ -84,6 +85,8 @@ __all__ = [
     "InvalidURL",
     "LeaseLost",
     "Message",
+    "OpenTelemetry",
+    "Operation",
     "Pong",
     "ProtocolError",
     "Queue",
@@ -108,9 +111,10 @@ _ELSEWHERE = {
     **dict.fromkeys(("AsyncClient", "AsyncDeadLetterQueue", "AsyncMessage", "AsyncQueue"), "unimq.aio"),
     **dict.fromkeys(("Capabilities", "Capability"), "unimq.capabilities"),
     **dict.fromkeys(("Client", "Pong", "connect"), "unimq.client"),
-    **dict.fromkeys(("ConnectionEvent", "Hooks"), "unimq.hooks"),
+    **dict.fromkeys(("ConnectionEvent", "Hooks", "Operation"), "unimq.hooks"),
     **dict.fromkeys(("DeadLetterQueue", "Queue"), "unimq.queue"),
     **dict.fromkeys(("Message", "Receipt"), "unimq.message"),
+    "OpenTelemetry": "unimq.telemetry",
     "Stats": "unimq.driver",
     "URL": "unimq.url",
     "serve": "unimq.remote.serving",

@@ -349,7 +349,7 @@ def reply_error(letter: "Letter[Any]", text: str) -> None:
         answer(letter, Outgoing(reserved.reason_text(text).encode()), failed=True)
         return
     name, correlation_id = letter._reply_address()
-    channel = letter._channel.client.calls.queue(name, letter._channel.settings.codec)._channel
+    channel = letter._reply_queue(name)._channel
     said = reserved.reason_text(text)
     about = {} if correlation_id is None else {reserved.CORRELATION_ID: correlation_id}
     for error in (said, said[:_SHORT_ERROR]):

@@ -20,6 +20,7 @@ from unimq.errors import Closed, InvalidArgument, InvalidURL, Unsupported
 from unimq.hooks import Hooks
 from unimq.masking import without_frames
 from unimq.message import Message
+from unimq.observing import observed
 from unimq.options import Settings, count, seconds, short
 from unimq.place import place_of
 from unimq.pool import Pool
@@ -86,6 +87,8 @@ class Client:
         self.where = str(url)
         """The masked URL, for texts."""
         self.hooks = hooks or Hooks()
+        if self.hooks.around is not None:
+            self.__class__ = observed(type(self))
         self._require = self.settings.require | _names(require)
         self._declared = self.driver.capabilities(self.url).emulating(self.settings.emulate)
         # Whether a server keeps its messages over a restart may be known only when it was met.
@@ -174,7 +177,7 @@ class Client:
             InvalidArgument: there is none, one is another client's, or their leases differ.
             Empty: no message came in time.
         """
-        return self.get_many(queues, 1, timeout=timeout)[0]
+        return cast("Message[Any]", self.get_any([queue._channel for queue in queues], 1, timeout)[0])
 
     def get_many(
         self, queues: Sequence[Queue[Any]], limit: int = 100, *, timeout: float | timedelta | None = None
@@ -272,6 +275,7 @@ class Client:
                 raise InvalidArgument(msg)
             if name == settings.dead:
                 raise self._own_dead(name)
+        letter = letter if self.hooks.around is None else observed(letter)
         channel: Channel[Any] = Channel(self, name, settings, codec_for(settings.codec, type_), letter=letter)
         self._channels.add(channel)
         if settings.dead is not None and not channel.is_dead:

@@ -23,6 +23,7 @@ from unimq.links import Link, Seat
 from unimq.masking import shown_name
 
 if TYPE_CHECKING:
+    from unimq.aio import AsyncQueue
     from unimq.channel import Channel
     from unimq.queue import Queue
 
@@ -256,6 +257,9 @@ class Letter(Generic[T]):
             raise InvalidArgument(msg)
         return name, self.correlation_id or self.id
 
+    def _reply_queue(self, name: str) -> "Queue[Any] | AsyncQueue[Any]":
+        return self._channel.client.calls.queue(name, self._channel.settings.codec)
+
     def __repr__(self) -> str:
         if not hasattr(self, "_delivery"):
             return f"<{type(self).__name__}, not made>"
@@ -354,8 +358,9 @@ class Message(Letter[T]):
         if self.reply_to is None and self.may_be_answered:
             return self._answer(body, headers)
         name, correlation_id = self._reply_address()
-        queue = cast("Queue[Any]", self._channel.client.calls.queue(name, self._channel.settings.codec))
-        return queue.put(body, headers=headers, correlation_id=correlation_id)
+        channel = self._reply_queue(name)._channel
+        reply = channel.sender.build(body, headers, correlation_id=correlation_id)
+        return channel.sender.send_one(reply, None, channel.deadline())
 
     def progress(self, done: int, total: int) -> None:
         """Tell whoever waits for the reply that `done` of `total` is done; harmless where nobody does.

@@ -13,6 +13,7 @@ from unimq.capabilities import Capabilities
 from unimq.channel import Channel, label, refuse_pickling, with_count
 from unimq.masking import without_frames
 from unimq.message import Message, Receipt
+from unimq.observing import observed
 from unimq.options import count, timeout_seconds
 from unimq.outcomes import raise_failures
 from unimq.redrive import redrive
@@ -116,6 +117,8 @@ class Queue(Calling[T], Tending[T]):
 
     def _adopt(self, channel: Channel[T], *, owns_client: bool) -> None:
         self._channel = channel
+        if channel.hooks.around is not None:
+            self.__class__ = observed(type(self))
         self._owns_client = owns_client
         self._dead: DeadLetterQueue[T] | None = None
 

@@ -3,8 +3,9 @@
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar, cast
 
 from unimq import headers as reserved
 from unimq.capabilities import Capabilities
@@ -27,7 +28,7 @@ from unimq.options import seconds, short
 if TYPE_CHECKING:
     from unimq.channel import Channel
 
-__all__ = ["Sender", "bodies_of", "text", "unsupported"]
+__all__ = ["Sender", "WithContext", "bodies_of", "text", "unsupported"]
 
 T = TypeVar("T")
 W = TypeVar("W")
@@ -41,6 +42,17 @@ _NO_METADATA: Final = (None, None, 0, None, None, None, None, None, None)
 _ONE_BODY: Final = (str, bytes, bytearray, memoryview, Mapping)
 _CHUNK: Final = 1000
 """Messages that one exchange of a put of many sends; more costs memory and gains nothing."""
+
+
+class WithContext(NamedTuple):
+    """In place of a put's headers: these, and others that are left out where the message cannot carry them."""
+
+    headers: Mapping[str, str] | None
+    context: Mapping[str, str]
+
+    def merged(self) -> Mapping[str, str]:
+        """All of them; what the application gave goes first."""
+        return {**self.context, **(self.headers or {})}
 
 
 class Sender(Generic[T]):
@@ -69,7 +81,14 @@ class Sender(Generic[T]):
         if metadata == _NO_METADATA and channel.hooks.send is None:
             lease = channel.put_lease
             return self.encode(Outgoing(raw) if lease is None else Outgoing(raw, lease=lease))
+        if isinstance(headers, WithContext):
+            return self._with_context(raw, headers, metadata[1:])
         return self.encode(self._with_metadata(raw, *metadata))
+
+    def _with_context(self, raw: bytes, headers: WithContext, others: tuple[Any, ...]) -> Outgoing:
+        with suppress(InvalidArgument, TooLarge, Unsupported, TypeError):  # what is left is said of it without
+            return self.encode(self._with_metadata(raw, headers.merged(), *others))
+        return self.encode(self._with_metadata(raw, headers.headers, *others))
 
     def build_many(self, bodies: Iterable[T], *metadata: Any) -> list[Outgoing]:
         """The encoded messages of a put of many, which have the same metadata."""

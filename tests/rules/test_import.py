@@ -22,6 +22,7 @@ _NEVER = {
     "click",
     "gearman",
     "greenstalk",
+    "opentelemetry",
     "pydantic",
     "pymemcache",
     "pytest",

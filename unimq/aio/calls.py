@@ -52,7 +52,7 @@ async def call_one(
                 if is_direct(channel):
                     await queue._asks.run((asked.numbers[0], asked.messages[0]))
                 else:
-                    await queue._puts.run(asked.messages[0])
+                    await queue.put_built(asked.messages[0])
                 outcome = await asked.slots[0]
         except TimeoutError as error:
             if not limit.expired():

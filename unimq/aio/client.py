@@ -21,6 +21,7 @@ from unimq.client import Client, Pong
 from unimq.hooks import Hooks
 from unimq.masking import without_frames
 from unimq.message import Letter
+from unimq.observing import observed
 from unimq.options import count
 from unimq.receiver import park
 from unimq.source import Cancellation
@@ -53,6 +54,8 @@ class AsyncClient:
         url = URL.parse(url)
         self.sync = Client(url, require=require, credentials=credentials, hooks=hooks)
         """The client whose sessions are used; for unimq's own use."""
+        if self.sync.hooks.around is not None:
+            self.__class__ = observed(type(self))
         self.sync.calls = AsyncCaller(self)
         self.url = self.sync.url
         self.faces: weakref.WeakSet[AsyncQueue[Any]] = weakref.WeakSet()
@@ -103,7 +106,7 @@ class AsyncClient:
         queues: Sequence[AsyncQueue[Any]],
         timeout: float | timedelta | None = None,
     ) -> AsyncMessage[Any]:
-        return (await self.get_many(queues, 1, timeout=timeout))[0]
+        return (await self._get(queues, 1, timeout))[0]
 
     async def get_many(
         self,
@@ -112,15 +115,7 @@ class AsyncClient:
         *,
         timeout: float | timedelta | None = None,
     ) -> list[AsyncMessage[Any]]:
-        channels = [queue._channel for queue in queues]
-        cancellation = Cancellation()
-        running = in_thread(self.sync.get_any, channels, count(limit, "limit"), timeout, cancellation)
-        try:
-            return cast("list[AsyncMessage[Any]]", await asyncio.shield(running))
-        except asyncio.CancelledError:
-            running.add_done_callback(_park)
-            cancellation.cancel()
-            raise
+        return await self._get(queues, count(limit, "limit"), timeout)
 
     async def ping(self) -> Pong:
         return await self.run(self.sync.ping)
@@ -169,6 +164,19 @@ class AsyncClient:
     async def run(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a blocking part in a thread."""
         return await asyncio.wrap_future(self.submit(call, *args, **kwargs))
+
+    async def _get(
+        self, queues: Sequence[AsyncQueue[Any]], limit: int, timeout: float | timedelta | None
+    ) -> list[AsyncMessage[Any]]:
+        channels = [queue._channel for queue in queues]
+        cancellation = Cancellation()
+        running = in_thread(self.sync.get_any, channels, limit, timeout, cancellation)
+        try:
+            return cast("list[AsyncMessage[Any]]", await asyncio.shield(running))
+        except asyncio.CancelledError:
+            running.add_done_callback(_park)
+            cancellation.cancel()
+            raise
 
     def _stop(self) -> None:
         self.sync.calls.close()

@@ -45,8 +45,8 @@ class AsyncMessage(Letter[T]):
         if self.reply_to is None and self.may_be_answered:
             return await self._face.run(self._answer, body, headers)
         name, correlation_id = self._reply_address()
-        queue = cast("AsyncQueue[Any]", self._channel.client.calls.queue(name, self._channel.settings.codec))
-        return await queue.put(body, headers=headers, correlation_id=correlation_id)
+        queue = cast("AsyncQueue[Any]", self._reply_queue(name))
+        return await queue.put_built(queue._channel.sender.build(body, headers, correlation_id=correlation_id))
 
     async def progress(self, done: int, total: int) -> None:
         await self._face.run(report, self, done, total)

@@ -23,6 +23,7 @@ from unimq.errors import Empty, UnimqError
 from unimq.hooks import Hooks
 from unimq.masking import without_frames
 from unimq.message import Letter, Receipt
+from unimq.observing import observed
 from unimq.options import count, timeout_seconds
 from unimq.outcomes import raise_failures
 from unimq.queue import DeadLetterQueue, Queue
@@ -104,6 +105,8 @@ class AsyncQueue(Generic[T]):
     def _adopt(self, client: "AsyncClient", channel: Channel[T], *, owns_client: bool) -> None:
         self._client = client
         self._channel = channel
+        if channel.hooks.around is not None:
+            self.__class__ = observed(type(self))
         self._owns_client = owns_client
         self._dead: AsyncDeadLetterQueue[T] | None = None
         self._pump: Pump[T] = Pump(channel)
@@ -155,8 +158,7 @@ class AsyncQueue(Generic[T]):
         message = sender.build(body, headers, priority, delay, at, ttl, id, reply_to, correlation_id, unique)
         key = unique if key is None else key
         if key is None and timeout is None:
-            self._channel.check_open()
-            return await self._puts.run(message)
+            return await self.put_built(message)
         return await self.run(sender.send_one, message, key, self._channel.deadline(timeout_seconds(timeout)))
 
     async def put_many(  # noqa: PLR0913
@@ -296,6 +298,11 @@ class AsyncQueue(Generic[T]):
     __reduce__ = refuse_pickling
 
     # For the other parts of unimq
+
+    async def put_built(self, message: Outgoing) -> Receipt:
+        """Put together with what other tasks put at the same time."""
+        self._channel.check_open()
+        return await self._puts.run(message)
 
     async def ack_one(self, message: AsyncMessage[T]) -> None:
         """Ack together with what other tasks ack at the same time."""

@@ -3,9 +3,10 @@
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from unimq.errors import InvalidArgument
+from unimq.observing import around
 from unimq.options import short
 from unimq.worker.policy import RetryPolicy
 
@@ -35,12 +36,12 @@ def handled_queues(
     return [(client.queue(name, max_deliveries=retry.attempts), handler) for name, handler in named]
 
 
-def wrapped(handler: H, middleware: Sequence[Callable[[Any, H], object]]) -> H:
-    """The handler with its middleware around it, the first outermost; that of either face."""
+def wrapped(queue: Any, handler: H, middleware: Sequence[Callable[[Any, H], object]]) -> H:
+    """The handler of a queue with its middleware around it, the first outermost; that of either face."""
     call: Any = handler
     for layer in reversed(middleware):
         call = partial(_through, layer, call)
-    return call  # type: ignore[no-any-return] # it is called as the handler is
+    return around(queue._channel, cast("H", call))
 
 
 def _through(layer: Callable[[Any, Any], object], handler: Any, message: Any) -> object:

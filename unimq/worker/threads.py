@@ -76,7 +76,7 @@ class Worker:
         self._client = url if isinstance(url, Client) else Client(url)
         pairs = handled_queues(self._client, handlers, concurrency, retry)
         self._queues: list[Queue[Any]] = [queue for queue, _ in pairs]
-        self._handlers = {queue.name: wrapped(handler, middleware) for queue, handler in pairs}
+        self._handlers = {queue.name: wrapped(queue, handler, middleware) for queue, handler in pairs}
         self._policy = retry
         self._concurrency = concurrency
         self._grace = seconds(grace, "grace")
