@@ -2,10 +2,9 @@
 
 import time
 
-from unimq.errors import ProtocolError, UnimqError
+from unimq.errors import ProtocolError
 from unimq_gearman import packets
-from unimq_gearman.calls import Fences, Lines, refusal
-from unimq_gearman.packets import packet
+from unimq_gearman.calls import Fences, Lines
 from unimq_gearman.taking import grab
 from unimq_gearman.wire import Wire
 
@@ -36,16 +35,13 @@ def status(wire: Wire, deadline: float) -> dict[str, tuple[int, int]]:
 
 def drain(wire: Wire, queue: str, most: int, deadline: float) -> int:
     """Take and complete up to `most` jobs, until the deadline; returns how many are gone."""
-    wire.write(packet(packets.CAN_DO, queue.encode()), None, deadline)
+    wire.work_on((queue.encode(),), deadline)
     gone = 0
     while gone < most and time.monotonic() < deadline:
         found = grab(wire, min(_BATCH, most - gone), deadline)
         if not found:
             break
         call = Fences(len(found))
-        fence = packet(packets.ECHO_REQ, b"")
-        request = b"".join(packet(packets.WORK_COMPLETE, job.token[1], b"") + fence for job in found)
-        wire.exchange(request, call, deadline)
-        errors: list[UnimqError] = [error for answer in call.results if (error := refusal(wire.label, answer))]
-        gone += len(found) - len(errors)
+        wire.exchange(packets.completions([job.token[1] for job in found]), call, deadline)
+        gone += len(found) - call.failures
     return gone

@@ -17,7 +17,7 @@ _KINDS: Final[dict[bytes, type[UnimqError]]] = {b"QUEUE_ERROR": Full, b"JOB_NOT_
 class Call:
     """One request, or several written together, and what has been answered so far."""
 
-    __slots__ = ("results", "sent", "wanted")
+    __slots__ = ("done", "results", "sent", "wanted")
     accepts: frozenset[int]
 
     def __init__(self, wanted: int = 1) -> None:
@@ -25,15 +25,14 @@ class Call:
         self.results: list[Packet] = []
         self.sent = 0
         """How many bytes of the request have left."""
-
-    @property
-    def done(self) -> bool:
+        self.done = False
         """Whether all of it is answered."""
-        return len(self.results) >= self.wanted
 
     def take(self, packet: Packet) -> None:
         """Note an answer whose command is one of `accepts`."""
-        self.results.append(packet)
+        results = self.results
+        results.append(packet)
+        self.done = len(results) == self.wanted
 
 
 class Answers(Call):
@@ -60,45 +59,43 @@ class Status(Call):
 class Fences(Call):
     """Requests that are answered only when they fail, each with an echo behind it: an error before it is its own."""
 
-    __slots__ = ("_failed",)
+    __slots__ = ("_failed", "failures")
     accepts = frozenset({packets.ECHO_RES, packets.ERROR})
 
     def __init__(self, wanted: int = 1) -> None:
         super().__init__(wanted)
         self._failed: Packet | None = None
+        self.failures = 0
 
     def take(self, packet: Packet) -> None:
         """Keep an error until the echo that ends its request."""
         if packet[0] == packets.ERROR:
             self._failed = packet
-        else:
-            self.results.append(self._failed or packet)
-            self._failed = None
+            self.failures += 1
+            return
+        results = self.results
+        results.append(self._failed or packet)
+        self._failed = None
+        self.done = len(results) == self.wanted
 
 
 class Lines(Call):
     """A command of the admin protocol: one line, or `many` up to a line with a dot."""
 
-    __slots__ = ("_ended", "_many")
+    __slots__ = ("_many",)
     accepts = frozenset({packets.TEXT})
 
     def __init__(self, *, many: bool = False) -> None:
         super().__init__()
         self._many = many
-        self._ended = False
-
-    @property
-    def done(self) -> bool:
-        """Whether the last line is there."""
-        return self._ended
 
     def take(self, packet: Packet) -> None:
         """Note a line."""
         if self._many and packet[1][0] == b".":
-            self._ended = True
+            self.done = True
             return
         self.results.append(packet)
-        self._ended = not self._many
+        self.done = not self._many
 
 
 def refusal(label: str, packet: Packet) -> UnimqError | None:

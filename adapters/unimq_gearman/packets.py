@@ -6,6 +6,7 @@ The protocol: http://gearman.org/protocol/
 """
 
 import struct
+from collections.abc import Sequence
 from typing import Final
 
 from gearman import protocol  # pyright: ignore[reportMissingTypeStubs] # it has none
@@ -17,6 +18,7 @@ __all__ = [
     "ECHO_REQ",
     "ECHO_RES",
     "ERROR",
+    "FENCE",
     "GET_STATUS_UNIQUE",
     "GRAB_JOB_UNIQ",
     "JOB_ASSIGN_UNIQ",
@@ -41,6 +43,7 @@ __all__ = [
     "WORK_WARNING",
     "Packet",
     "Parser",
+    "completions",
     "packet",
 ]
 
@@ -93,6 +96,7 @@ Packet = tuple[int, list[bytes]]
 """A command and its arguments, or `TEXT` and a line without its end."""
 
 _HEADER: Final = struct.Struct(">4sII")
+_unpack: Final = _HEADER.unpack_from
 _REQUEST: Final = b"\0REQ"
 _RESPONSE: Final = b"\0RES"
 _LONGEST_LINE: Final = 65536
@@ -108,6 +112,27 @@ def packet(command: int, *arguments: bytes) -> bytes:
     return _HEADER.pack(_REQUEST, command, len(data)) + data
 
 
+FENCE: Final = packet(ECHO_REQ, b"")
+"""Answered when all before it has been seen."""
+
+
+def completions(handles: Sequence[bytes]) -> bytes:
+    """A WORK_COMPLETE without a reply for each job, and a fence behind it."""
+    return b"".join([_COMPLETE[len(handle)] + handle + _COMPLETED for handle in handles])
+
+
+class _Headers(dict[int, bytes]):
+    """How a completion begins, by the length of its handle: few lengths come again and again."""
+
+    def __missing__(self, length: int) -> bytes:
+        made = self[length] = _HEADER.pack(_REQUEST, WORK_COMPLETE, length + 1)
+        return made
+
+
+_COMPLETE: Final = _Headers()
+_COMPLETED: Final = b"\0" + FENCE
+
+
 class Parser:
     """Cuts what the server sends into packets and lines, however it was split on its way."""
 
@@ -117,65 +142,66 @@ class Parser:
         self._need = 1
         """How many bytes it takes before anything more can be said: a large packet is joined once, not at each read."""
 
-    def feed(self, data: bytes) -> list[Packet]:
+    def feed(self, data: bytes) -> list[Packet]:  # noqa: C901 - calls would double what a packet costs
         """What is complete with `data`.
 
         Raises:
             ProtocolError: it is no answer of a gearmand. Nothing more can be parsed then.
         """
-        self._parts.append(data)
-        self._have += len(data)
-        if self._have < self._need:
-            return []
-        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        if self._have:
+            self._parts.append(data)
+            self._have += len(data)
+            if self._have < self._need:
+                return []
+            data = b"".join(self._parts)
         found: list[Packet] = []
-        at = 0
-        while (end := self._end(data, at)) is not None:
-            found.append(_line(data[at:end]) if data[at] else _packet(data, at, end))
+        size, at, need, header = len(data), 0, 1, _HEADER.size
+        while at < size:
+            start = at + header
+            if data[at] or start > size:
+                line = _line(data, at)
+                if line is None:
+                    break
+                found.append((TEXT, [line.rstrip(b"\r\n")]))
+                at += len(line)
+                continue
+            magic, command, length = _unpack(data, at)
+            count = _ARGUMENTS.get(command)
+            if magic != _RESPONSE or count is None:
+                raise _nonsense(data, at)
+            end = start + length
+            if end > size:
+                need = end - at
+                break
+            if count > 1:
+                arguments = data[start:end].split(b"\0", count - 1)
+                if len(arguments) != count:
+                    raise _nonsense(data, at)
+            elif count:
+                arguments = [data[start:end]]
+            elif length:
+                raise _nonsense(data, at)
+            else:
+                arguments = []
+            found.append((command, arguments))
             at = end
-        self._parts = [data[at:]] if at < len(data) else []
-        self._have = len(data) - at
+        self._have = size - at
+        self._parts = [data[at:]] if self._have else []
+        self._need = max(need, self._have + 1)
         return found
 
-    def _end(self, data: bytes, at: int) -> int | None:
-        """Where the packet or line that begins at `at` ends, if that is there; else notes how much is needed."""
-        rest = len(data) - at
-        self._need = rest + 1
-        if not rest:
-            return None
-        if data[at]:
-            end = data.find(b"\n", at)
-            if end < 0 and rest > _LONGEST_LINE:
-                raise _nonsense(data[at : at + 60])
-            return None if end < 0 else end + 1
-        if not _RESPONSE.startswith(data[at : at + 4]):
-            raise _nonsense(data[at : at + 60])
-        if rest < _HEADER.size:
-            return None
-        size: int = _HEADER.unpack_from(data, at)[2]
-        self._need = _HEADER.size + size
-        return None if rest < self._need else at + self._need
+
+def _line(data: bytes, at: int) -> bytes | None:
+    """The line that begins at `at`, with its end; `None`: it is not there yet, or is the beginning of a packet."""
+    if not data[at]:
+        if not _RESPONSE.startswith(data[at : at + len(_RESPONSE)]):
+            raise _nonsense(data, at)
+        return None
+    end = data.find(b"\n", at)
+    if end < 0 and len(data) - at > _LONGEST_LINE:
+        raise _nonsense(data, at)
+    return None if end < 0 else data[at : end + 1]
 
 
-def _line(line: bytes) -> Packet:
-    return TEXT, [line.rstrip(b"\r\n")]
-
-
-def _packet(data: bytes, at: int, end: int) -> Packet:
-    command: int = _HEADER.unpack_from(data, at)[1]
-    count = _ARGUMENTS.get(command)
-    if count is None:
-        raise _nonsense(data[at : at + 60])
-    start = at + _HEADER.size
-    if not count:
-        arguments: list[bytes] = []
-        count = 1 if start < end else 0  # nothing may follow
-    else:
-        arguments = data[start:end].split(b"\0", count - 1)
-    if len(arguments) != count:
-        raise _nonsense(data[at : at + 60])
-    return command, arguments
-
-
-def _nonsense(said: bytes) -> ProtocolError:
-    return ProtocolError(f"unexpected answer {said!r}: is this a gearmand?", in_doubt=True)
+def _nonsense(data: bytes, at: int) -> ProtocolError:
+    return ProtocolError(f"unexpected answer {data[at : at + 60]!r}: is this a gearmand?", in_doubt=True)

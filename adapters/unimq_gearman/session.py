@@ -24,7 +24,6 @@ __all__ = ["GearmanSession"]
 
 _LEVELS: Final = len(packets.SUBMIT_BACKGROUND)
 _BROKEN: Final = (ConnectionLost, Timeout, ProtocolError)
-_FENCE: Final = packet(packets.ECHO_REQ, b"")
 
 
 class GearmanSession(BaseSession):
@@ -68,8 +67,7 @@ class GearmanSession(BaseSession):
 
     def _submit(self, queue: str, messages: Sequence[Outgoing], deadline: float) -> "list[str | UnimqError | None]":
         function = queue.encode()
-        # Without a name of its own a job would be taken for another one that waits, and share its row in the store.
-        uniques = [message.unique or os.urandom(16).hex() for message in messages]
+        uniques = [message.unique or own for message, own in zip(messages, _names(len(messages)), strict=True)]
         requests = [_job(function, unique, message) for unique, message in zip(uniques, messages, strict=True)]
         call = Answers(len(messages))
         try:
@@ -85,7 +83,10 @@ class GearmanSession(BaseSession):
 
     def _submitted(self, call: Call, uniques: Sequence[str]) -> "list[str | UnimqError | None]":
         label = self._main.label
-        return [refusal(label, answer) or unique for answer, unique in zip(call.results, uniques, strict=True)]
+        return [
+            unique if answer[0] == packets.JOB_CREATED else refusal(label, answer)
+            for answer, unique in zip(call.results, uniques, strict=True)
+        ]
 
     def receive(
         self, queues: Sequence[str], limit: int, lease: float, deadline: float, *, ahead: bool = False
@@ -98,21 +99,26 @@ class GearmanSession(BaseSession):
         return self._settle(packets.WORK_COMPLETE, deliveries, deadline)
 
     def _settle(self, command: int, deliveries: Sequence[Delivery], deadline: float) -> list[UnimqError | None]:
-        outcomes: list[UnimqError | None] = [None] * len(deliveries)
-        by_wire: dict[int, list[int]] = {}
-        for position, delivery in enumerate(deliveries):
-            by_wire.setdefault(delivery.token[0], []).append(position)
-        for number, positions in by_wire.items():
-            handles = [deliveries[position].token[1] for position in positions]
-            settled = self._settle_on(self._taker.wires[number], command, handles, deadline)
+        tokens = [delivery.token for delivery in deliveries]
+        numbers = {number for number, _ in tokens}
+        if len(numbers) == 1:
+            return self._settle_on(numbers.pop(), command, [handle for _, handle in tokens], deadline)
+        outcomes: list[UnimqError | None] = [None] * len(tokens)
+        for number in numbers:
+            positions = [position for position, token in enumerate(tokens) if token[0] == number]
+            settled = self._settle_on(number, command, [tokens[position][1] for position in positions], deadline)
             for position, outcome in zip(positions, settled, strict=True):
                 outcomes[position] = outcome
         return outcomes
 
     def _settle_on(
-        self, wire: Wire, command: int, handles: Sequence[bytes], deadline: float
+        self, number: int, command: int, handles: Sequence[bytes], deadline: float
     ) -> list[UnimqError | None]:
-        request = b"".join([self._end(command, handle) + _FENCE for handle in handles])
+        wire = self._taker.wires[number]
+        if command == packets.WORK_COMPLETE and not (self._replies or self._errors):
+            request = packets.completions(handles)
+        else:
+            request = b"".join([self._end(command, handle) + packets.FENCE for handle in handles])
         call = Fences(len(handles))
         outcomes: list[UnimqError | None] = []
         try:
@@ -121,7 +127,9 @@ class GearmanSession(BaseSession):
             lost = _again(error, in_doubt=call.sent > 0)
             outcomes = [lost] * (len(handles) - len(call.results))
         wire.held.difference_update(handles)
-        return [*(refusal(wire.label, answer) for answer in call.results), *outcomes]
+        if call.failures:
+            return [*(refusal(wire.label, answer) for answer in call.results), *outcomes]
+        return [*[None] * len(call.results), *outcomes]
 
     def _end(self, command: int, handle: bytes) -> bytes:
         """What ends a job, with the reply for its client.
@@ -207,7 +215,7 @@ class GearmanSession(BaseSession):
         wire = self._taker.wires[number]
         call = Fences()
         status = packet(packets.WORK_STATUS, handle, *(b"%d" % number for number in progress))
-        wire.exchange(status + _FENCE, call, deadline)
+        wire.exchange(status + packets.FENCE, call, deadline)
         return refusal(wire.label, call.results[0])
 
     # Looking after it
@@ -237,7 +245,7 @@ class GearmanSession(BaseSession):
 
     def ping(self, deadline: float) -> str:
         """Let it echo."""
-        self._main.exchange(_FENCE, Fences(), deadline)
+        self._main.exchange(packets.FENCE, Fences(), deadline)
         return f"gearmand {self._version}"
 
     def interrupt(self) -> None:
@@ -263,6 +271,12 @@ class GearmanSession(BaseSession):
         for end in (self._heard, self._alarm):
             with contextlib.suppress(OSError):
                 end.close()
+
+
+def _names(count: int) -> list[str]:
+    """Names of their own: a job without one would be taken for another that waits, and share its row in the store."""
+    names = os.urandom(16 * count).hex()
+    return [names[at : at + 32] for at in range(0, 32 * count, 32)]
 
 
 def _job(function: bytes, unique: str, message: Outgoing) -> bytes:

@@ -10,14 +10,13 @@ that left without a GRAB_JOB would swallow the wake-up that was meant for anothe
 
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from unimq.driver import Delivery
-from unimq.errors import UnimqError
 from unimq_gearman import packets
 from unimq_gearman.calls import Answers, refusal
-from unimq_gearman.packets import Packet, packet
+from unimq_gearman.packets import packet
 from unimq_gearman.wire import Wire
 
 __all__ = ["Taker", "grab"]
@@ -36,7 +35,6 @@ _BACKOFF_MOST: Final = 0.25
 
 _GRAB: Final = packet(packets.GRAB_JOB_UNIQ)
 _PRE_SLEEP: Final = packet(packets.PRE_SLEEP)
-_RESET: Final = packet(packets.RESET_ABILITIES)
 
 
 class Taker:
@@ -99,9 +97,7 @@ class Taker:
         if free is None:
             free = self._open(deadline)
             self.wires[free.number] = free
-        can = b"".join(packet(packets.CAN_DO, function) for function in abilities)
-        free.write(_RESET + can, None, max(deadline, time.monotonic() + GRACE))
-        free.abilities = abilities
+        free.work_on(abilities, max(deadline, time.monotonic() + GRACE))
         return free
 
     # Sleeping
@@ -146,26 +142,17 @@ def grab(wire: Wire, limit: int, deadline: float) -> list[Delivery]:
     """
     call = Answers(limit)
     wire.exchange(_GRAB * limit, call, max(deadline, time.monotonic() + GRACE))
-    found: list[Delivery] = []
-    for answer in call.results:
-        if answer[0] == packets.JOB_ASSIGN_UNIQ:
-            handle, function, unique, body = answer[1]
-            wire.held.add(handle)
-            name = function.decode("utf-8", "surrogateescape")
-            found.append(Delivery(name, body, (wire.number, handle), None, _id(unique)))
+    number, names = wire.number, {function: function.decode() for function in wire.abilities}
+    jobs = [arguments for command, arguments in call.results if command == packets.JOB_ASSIGN_UNIQ]
+    wire.held.update([job[0] for job in jobs])
+    found = [
+        Delivery(names[function], body, (number, handle), None, _id(unique)) for handle, function, unique, body in jobs
+    ]
     if not found:
-        _refuse(wire.label, call.results)
+        for answer in call.results:
+            if (error := refusal(wire.label, answer)) is not None:
+                raise error
     return found
-
-
-def _refuse(label: str, answers: list[Packet]) -> None:
-    error: UnimqError | None = next(filter(None, _refusals(label, answers)), None)
-    if error is not None:
-        raise error
-
-
-def _refusals(label: str, answers: list[Packet]) -> Iterator[UnimqError | None]:
-    return (refusal(label, answer) for answer in answers)
 
 
 def _id(unique: bytes) -> str | None:

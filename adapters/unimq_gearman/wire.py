@@ -10,20 +10,22 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ssl import SSLSocket, SSLWantReadError, SSLWantWriteError
 from typing import Final
 
 from unimq.errors import ConnectionLost, ProtocolError, Timeout
 from unimq_gearman import packets
 from unimq_gearman.calls import Call
-from unimq_gearman.packets import Parser
+from unimq_gearman.packets import Parser, packet
 
 __all__ = ["Wire"]
 
 _IDLE: Final = 0.05
 """Seconds of rest after which a connection may have died unnoticed, and is looked at before it is written to."""
-_CHUNK: Final = 262144
+_CHUNK: Final = 65536
+"""Bytes of a read; from twice as many the memory for it would be asked of the system each time: 60 us."""
+_RESET: Final = packet(packets.RESET_ABILITIES)
 _NOT_NOW: Final = (BlockingIOError, SSLWantReadError, SSLWantWriteError)
 _LONGEST_POLL: Final = 3600.0
 _SILENT: Final = "no answer in time"
@@ -55,9 +57,10 @@ class Wire:
         self._writing = threading.Lock()
         self._calls: deque[Call] = deque()
         self._parser = Parser()
-        # A `recv` of that size would ask the system for memory, and give it back, each time: 60 us.
-        self._buffer = memoryview(bytearray(_CHUNK))
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._waiting = 0
+        """How many threads wait for what the one that reads hands out."""
         self._reading = False
         self._closing = False
         self._used = time.monotonic()
@@ -106,6 +109,12 @@ class Wire:
                 raise self.late(_FULL) from None
             return 0
 
+    def work_on(self, functions: tuple[bytes, ...], deadline: float) -> None:
+        """Let the server know it for these functions. Only while it holds nothing: what it held would be given back."""
+        can = b"".join([packet(packets.CAN_DO, function) for function in functions])
+        self.write(_RESET + can, None, deadline)
+        self.abilities = functions
+
     def _look(self) -> None:
         """Notice that the connection died while nobody used it, before anything is written to it."""
         now = time.monotonic()
@@ -125,7 +134,7 @@ class Wire:
             ConnectionLost, ProtocolError: the connection broke.
         """
         while True:
-            with self._changed:
+            with self._lock:
                 if done():
                     return True
                 if self.broken:
@@ -134,7 +143,7 @@ class Wire:
                 if self._reading:
                     if rest <= 0:
                         return False
-                    self._changed.wait(min(rest, threading.TIMEOUT_MAX))
+                    self._wait_for_reader(rest)
                     continue
                 self._reading = True
             try:
@@ -145,11 +154,19 @@ class Wire:
                 return done()
 
     def _stop_reading(self) -> None:
-        with self._changed:
+        with self._lock:
             self._reading = False
             if self._closing:
                 self._socket.close()
-            self._changed.notify_all()
+            if self._waiting:
+                self._changed.notify_all()
+
+    def _wait_for_reader(self, rest: float) -> None:
+        self._waiting += 1
+        try:
+            self._changed.wait(min(rest, threading.TIMEOUT_MAX))
+        finally:
+            self._waiting -= 1
 
     def _read(self, rest: float, *, alarmed: bool) -> bool:
         """Take in what comes next within `rest` seconds; whether anything did."""
@@ -160,17 +177,16 @@ class Wire:
                 return False
         try:
             with self._io:
-                size = self._socket.recv_into(self._buffer)
+                data = self._socket.recv(_CHUNK)
         except _NOT_NOW:
             return alarmed and self._silence()
         except OSError as error:
             raise self._lost(str(error), in_doubt=True) from error
-        if not size:
+        if not data:
             why = "the server closed it"
             raise self._lost(why, in_doubt=True)
         try:
-            for packet in self._parser.feed(bytes(self._buffer[:size])):
-                self._hand_out(packet)
+            self._hand_out(self._parser.feed(data))
         except ProtocolError as error:
             self.broken = str(error)
             msg = f"{self.label}: {error}"
@@ -183,20 +199,21 @@ class Wire:
             return bool(self._alarm.recv(64))
         return False
 
-    def _hand_out(self, packet: packets.Packet) -> None:
-        if packet[0] == packets.NOOP:
-            self.woken = True
-            return
-        if self.works is not None and packet[0] in packets.WORKS:
-            self.works.append(packet)
-            return
-        call = self._calls[0] if self._calls else None
-        if call is None or packet[0] not in call.accepts:
-            msg = f"unexpected answer {packet[0]} {packet[1]!r:.60}: is this a gearmand?"
-            raise ProtocolError(msg)
-        call.take(packet)
-        if call.done:
-            self._calls.popleft()
+    def _hand_out(self, found: Sequence[packets.Packet]) -> None:
+        calls = self._calls
+        for answer in found:
+            command = answer[0]
+            if calls and command in (call := calls[0]).accepts:
+                call.take(answer)
+                if call.done:
+                    calls.popleft()
+            elif command == packets.NOOP:
+                self.woken = True
+            elif self.works is not None and command in packets.WORKS:
+                self.works.append(answer)
+            else:
+                msg = f"unexpected answer {command} {answer[1]!r:.60}: is this a gearmand?"
+                raise ProtocolError(msg)
 
     def poke(self) -> None:
         """Let those that wait look again."""

@@ -83,7 +83,9 @@ class Stamps:
 
     def decode(self, delivery: Delivery) -> Delivery:
         """Bring the stamps back to their places. A count that is layered starts at 1 for a message without a stamp."""
-        headers = dict(delivery.headers) if delivery.headers else {}
+        if not delivery.headers:
+            return self._plain(delivery)
+        headers = dict(delivery.headers)
         changes: dict[str, Any] = {}
         if self.id and (own := headers.pop(ID, None)) is not None:
             changes["id"] = own
@@ -99,6 +101,14 @@ class Stamps:
         if not changes:
             return delivery
         return msgspec.structs.replace(delivery, headers=headers or None, **changes)
+
+    def _plain(self, delivery: Delivery) -> Delivery:
+        """What has no headers, as most messages: the way of one is short."""
+        if not (self.count or self.priority):
+            return delivery
+        count = 1 if self.count else delivery.delivery_count
+        priority = DEFAULT_PRIORITY if self.priority else delivery.priority
+        return msgspec.structs.replace(delivery, delivery_count=count, priority=priority)
 
 
 def _number(headers: dict[str, str], name: str, *, below: float = 1e12) -> float | None:
