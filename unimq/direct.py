@@ -9,7 +9,7 @@ from unimq.answering import Answering, Progress
 from unimq.driver import Delivery, Outgoing, Session
 from unimq.errors import ConnectError, InvalidArgument, Timeout, UnimqError
 from unimq.options import short
-from unimq.outcomes import raise_one
+from unimq.outcomes import outcome_of, raise_one
 from unimq.pool import NoneToWaitOn
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from unimq.message import Letter
     from unimq.pool import Pool
 
-__all__ = ["Direct", "again", "answer", "is_direct", "report"]
+__all__ = ["Direct", "again", "answer", "answer_each", "is_direct", "report"]
 
 _LOOK: Final = 1.0
 """Seconds that one wait for replies lasts."""
@@ -120,6 +120,11 @@ def answer(letter: "Letter[Any]", message: Outgoing, *, failed: bool = False) ->
         raise_one([cast("Answering", session).reply(letter._raw, message, deadline, failed=failed)])
 
     letter._channel.settler.with_session(letter, reply)
+
+
+def answer_each(replies: "Sequence[tuple[Letter[Any], Outgoing]]") -> list[UnimqError | None]:
+    """Send replies to many; what became of each."""
+    return [outcome_of(answer, letter, message) for letter, message in replies]
 
 
 def again(letter: "Letter[Any]") -> bool:

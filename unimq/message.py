@@ -246,10 +246,6 @@ class Letter(Generic[T]):
             self._delivery = msgspec.structs.replace(self._delivery, delivery_count=count + 1)
         self._body = _UNDECODED
 
-    def _answer(self, body: Any, headers: Mapping[str, str] | None) -> Receipt:
-        answer(self, self._channel.sender.build(body, headers))
-        return Receipt(None, confirmed=True, queue=self.queue)
-
     def _reply_address(self) -> tuple[str, str | None]:
         name = self.reply_to
         if name is None:
@@ -356,7 +352,8 @@ class Message(Letter[T]):
             InvalidArgument: the message asks for no reply.
         """
         if self.reply_to is None and self.may_be_answered:
-            return self._answer(body, headers)
+            answer(self, self._channel.sender.build(body, headers))
+            return Receipt(None, confirmed=True, queue=self.queue)
         name, correlation_id = self._reply_address()
         channel = self._reply_queue(name)._channel
         reply = channel.sender.build(body, headers, correlation_id=correlation_id)

@@ -6,6 +6,8 @@ import os
 import signal
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +21,7 @@ import trustme
 from harness import Recipe, Running
 
 import unimq
-from unimq.errors import ConnectError, Empty, UnimqError
+from unimq.errors import ConnectError, Empty
 from unimq.testing.lab import PATIENCE, fresh_name
 from unimq.worker import Health
 
@@ -96,35 +98,6 @@ class TestDropping:
                 assert consumer.get(timeout=PATIENCE).body == "x"
         with unimq.Queue(f"{server.url}{name}") as consumer, pytest.raises(Empty):
             consumer.get(timeout=0.5)
-
-
-class TestServers:
-    """Two servers, one of which is killed."""
-
-    def test_puts_and_gets_go_on_with_the_one_that_lives(
-        self, private: Callable[[Recipe], Running], stored: Recipe
-    ) -> None:
-        """What was confirmed is received, that of the killed one when it is back with its store."""
-        one, two = private(stored), private(stored)
-        name = fresh_name()
-        url = f"gearman://127.0.0.1:{one.port},127.0.0.1:{two.port}/{name}?stored=yes&connect_timeout=1s"
-        confirmed: set[int] = set()
-        found: set[int] = set()
-        with unimq.Queue(url) as queue:
-            for number in range(100):
-                if number == 30:
-                    one.kill()
-                if number == 70:
-                    one.start()
-                with contextlib.suppress(UnimqError):
-                    queue.put(number, timeout=5)
-                    confirmed.add(number)
-            until = time.monotonic() + 2 * PATIENCE
-            while not confirmed <= found and time.monotonic() < until:
-                with contextlib.suppress(UnimqError), queue.get(timeout=1) as message:
-                    found.add(message.body)
-        assert len(confirmed) > 50
-        assert confirmed <= found
 
 
 def answered(url: str, answers: int) -> threading.Thread:
@@ -346,3 +319,63 @@ class TestForks:
             message.ack()
             with queue.get(timeout=PATIENCE) as following:
                 assert following.body == "y"
+
+    def test_what_a_dead_parent_held_comes_back(self, server: Running) -> None:
+        """At once, although its child lives on: the child has no copy of its connections."""
+        url = f"{server.url}{fresh_name()}"
+        with (
+            unimq.Queue(url) as queue,
+            subprocess.Popen(
+                [sys.executable, "-c", PARENT, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            ) as parent,
+        ):
+            queue.put("x")
+            assert parent.stdout is not None
+            child = int(parent.stdout.readline())
+            parent.kill()
+            parent.wait(PATIENCE)
+            with queue.get(timeout=PATIENCE) as message:
+                assert message.body == "x"
+            os.kill(child, 0)  # it lives: leaving the block ends its input, and with it the child
+
+
+PARENT = """
+import os, sys, time, unimq
+queue = unimq.Queue(sys.argv[1])
+message = queue.get(timeout=60)
+if not os.fork():
+    print(os.getpid(), flush=True)
+    sys.stdin.read()
+    os._exit(0)
+time.sleep(600)
+"""
+"""Takes a message, and dies with it in hand; its child waits for the end of its input."""
+
+
+class TestReplies:
+    """The replies of an `AsyncQueue`."""
+
+    async def _replied(self, url: str, messages: int) -> int:
+        """How often a thread was asked to send something, for so many replies of tasks."""
+        asked: list[object] = []
+        async with unimq.AsyncQueue(url) as queue:
+            await queue.put_many(range(messages))
+            taken: list[unimq.AsyncMessage[Any]] = []
+            while len(taken) < messages:
+                taken += await queue.get_many(messages, timeout=PATIENCE)
+            threads = queue.client.executor()
+            submit = threads.submit
+
+            def counted(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+                asked.append(call)
+                return submit(call, *arguments, **options)
+
+            threads.submit = counted  # type: ignore[method-assign]
+            await asyncio.gather(*(message.reply("done") for message in taken))
+            replies = len(asked)
+            await queue.ack(taken)
+        return replies
+
+    def test_those_of_many_tasks_go_together(self, server: Running) -> None:
+        """In one hop to a thread, or in two: not in one for each."""
+        assert asyncio.run(self._replied(f"{server.url}{fresh_name()}", 50)) <= 2

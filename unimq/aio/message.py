@@ -43,7 +43,8 @@ class AsyncMessage(Letter[T]):
 
     async def reply(self, body: Any, *, headers: Mapping[str, str] | None = None) -> Receipt:
         if self.reply_to is None and self.may_be_answered:
-            return await self._face.run(self._answer, body, headers)
+            await self._face.answer_one(self, self._channel.sender.build(body, headers))
+            return Receipt(None, confirmed=True, queue=self.queue)
         name, correlation_id = self._reply_address()
         queue = cast("AsyncQueue[Any]", self._reply_queue(name))
         return await queue.put_built(queue._channel.sender.build(body, headers, correlation_id=correlation_id))

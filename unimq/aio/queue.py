@@ -18,6 +18,7 @@ from unimq.calls import Asked
 from unimq.capabilities import Capabilities
 from unimq.channel import Channel, label, refuse_pickling, with_count
 from unimq.client import Pong
+from unimq.direct import answer_each
 from unimq.driver import Outgoing, Stats
 from unimq.errors import Empty, UnimqError
 from unimq.hooks import Hooks
@@ -113,6 +114,7 @@ class AsyncQueue(Generic[T]):
         self._puts: Batcher[Outgoing, Receipt] = Batcher(self._send, client.executor)
         self._asks: Batcher[tuple[str, Outgoing], Receipt | None] = Batcher(self._ask, client.executor)
         self._acks: Batcher[Letter[T], None] = Batcher(channel.settler.ack_many, client.executor)
+        self._answers: Batcher[tuple[Letter[T], Outgoing], None] = Batcher(answer_each, client.executor)
         channel.face = self
         client.faces.add(self)
 
@@ -307,6 +309,10 @@ class AsyncQueue(Generic[T]):
     async def ack_one(self, message: AsyncMessage[T]) -> None:
         """Ack together with what other tasks ack at the same time."""
         await self._acks.run(message)
+
+    async def answer_one(self, message: AsyncMessage[T], reply: Outgoing) -> None:
+        """Answer who waits for it together with what other tasks answer at the same time."""
+        await self._answers.run((message, reply))
 
     async def run(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a blocking part in a thread of the client."""
