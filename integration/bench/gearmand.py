@@ -133,12 +133,12 @@ if __name__ == "__main__":
             PLAIN,
             {"gearman3": Library, "socket with fences": Bare},
             (
-                Goal("put", "gearman3"),
-                Goal("get_ack", "socket with fences"),
-                Goal("consume", "gearman3", theirs="get_ack"),
-                Goal("get_ack_batches", "gearman3"),
-                Goal("put_batches", "socket with fences"),
-                Goal("get_ack_batches", "socket with fences"),
+                Goal("put", "gearman3", 1.3),
+                Goal("get_ack", "socket with fences", 0.85),
+                Goal("consume", "gearman3", 1.1, theirs="get_ack"),
+                Goal("get_ack_batches", "gearman3", 8.0),
+                Goal("put_batches", "socket with fences", 0.7),
+                Goal("get_ack_batches", "socket with fences", 0.7),
             ),
             waits=None,
         )

@@ -19,8 +19,8 @@ OWN = {"__init__", "__repr__"}
 INTERNAL: dict[type, set[str]] = {
     Client: {"ask_hosts", "channel", "check_open", "dead_channel", "get_any"},
     AsyncClient: {"executor", "run", "submit"},
-    AsyncQueue: {"ack_one", "put_built", "run", "stop"},
-    AsyncDeadLetterQueue: {"ack_one", "put_built", "run", "stop"},
+    AsyncQueue: {"ack_one", "answer_one", "put_built", "run", "stop"},
+    AsyncDeadLetterQueue: {"ack_one", "answer_one", "put_built", "run", "stop"},
 }
 """What stands under *For the other parts of unimq*, and is nobody else's."""
 
