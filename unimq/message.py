@@ -21,6 +21,7 @@ from unimq.errors import InvalidArgument, InvalidMessage, LeaseLost, UnimqError
 from unimq.keeping import keep
 from unimq.links import Link, Seat
 from unimq.masking import shown_name
+from unimq.records import about
 
 if TYPE_CHECKING:
     from unimq.aio import AsyncQueue
@@ -225,7 +226,8 @@ class Letter(Generic[T]):
         """The work is done and nothing can be undone: a consumer's loop goes on, and whoever looks after it is told."""
         from logging import getLogger  # noqa: PLC0415 - only those who need it pay for its import
 
-        getLogger("unimq").warning("a message was worked on, and delivered again all the same: %s", error)
+        text = "a message was worked on, and delivered again all the same: %s"
+        getLogger("unimq").warning(text, error, extra=about("lost", self))
         if self._channel.hooks.settle is not None:
             self._channel.hooks.settle(self, "lost")
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
+from unimq.records import about
 from unimq.worker import Health
 from unimq.worker.handling import log
 from unimq.worker.settings import STOP_SIGNALS
@@ -176,7 +177,9 @@ class Family:
             return 1 if status < 0 else status
         self._deaths += 1
         how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
-        log.error("worker process %d (pid %d) ended %s and is started again", place.number, child.process.pid, how)
+        pid = child.process.pid
+        extra = about("died", pid=pid, status=status)
+        log.error("worker process %d (pid %d) ended %s and is started again", place.number, pid, how, extra=extra)
         return 0
 
     def _stop(self, orders: int) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast, overload
 from unimq.errors import InvalidArgument, StorageError
 from unimq.message import Letter, Message
 from unimq.options import seconds, short
+from unimq.records import about
 from unimq.worker.handling import AsyncHandler, Handler, log
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class Deduplicate:
             (message.queue, message.lasting_id, time.time()),
         )
         if found:
-            log.info("%r was done before, and is not done again", message)
+            log.info("%r was done before, and is not done again", message, extra=about("done before", message))
         return bool(found)
 
     def _learn(self, message: Letter[Any]) -> None:

@@ -9,6 +9,7 @@ from unimq.calls import reply_error
 from unimq.direct import again
 from unimq.errors import InvalidMessage, LeaseLost, UnimqError
 from unimq.message import Letter, Message
+from unimq.records import about
 from unimq.worker.policy import Reject, RetryPolicy
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ __all__ = [
     "pause_in_hand",
     "settlement",
     "tell",
+    "tell_given_back",
     "unsendable",
     "unsettled",
 ]
@@ -67,14 +69,16 @@ def settlement(message: Letter[Any], error: Exception | None, policy: RetryPolic
     if error is None:
         return _LEFT_ALONE if message.settled else _DONE
     if message.settled:
-        log.warning("%r was settled by its handler, which then failed", message, exc_info=error)
+        extra = about("failed when settled", message)
+        log.warning("%r was settled by its handler, which then failed", message, exc_info=error, extra=extra)
         return _LEFT_ALONE
     count = message.delivery_count
     if isinstance(error, InvalidMessage) or policy.is_last(error, count):
-        log.error("%r is given up", message, exc_info=error)
+        log.error("%r is given up", message, exc_info=error, extra=about("rejected", message))
         return Settlement("rejected", "reject", _reason(error), _trace(error), why=_words(error))
     pause = policy.after(error, count) if can_wait else 0.0
-    log.warning("%r failed and is tried again in %.1f s", message, pause, exc_info=error)
+    extra = about("retried", message, pause=pause)
+    log.warning("%r failed and is tried again in %.1f s", message, pause, exc_info=error, extra=extra)
     return Settlement("retried", "nack", pause)
 
 
@@ -92,22 +96,25 @@ def pause_in_hand(message: Letter[Any], error: Exception, policy: RetryPolicy) -
     except UnimqError:  # what settles it will say so
         return None
     pause = policy.after(error, count)
-    log.warning("%r failed and is tried again in %.1f s, in hand", message, pause, exc_info=error)
+    extra = about("retried", message, pause=pause)
+    log.warning("%r failed and is tried again in %.1f s, in hand", message, pause, exc_info=error, extra=extra)
     return pause
 
 
 def unsettled(message: Letter[Any], error: UnimqError) -> Fate:
     """Tell that a settlement failed: the message comes again."""
     if isinstance(error, LeaseLost):
-        log.warning("%r was worked on, and is delivered again all the same: %s", message, error)
+        extra = about("lost", message)
+        log.warning("%r was worked on, and is delivered again all the same: %s", message, error, extra=extra)
     else:
-        log.warning("%r could not be settled: %s", message, error)
+        log.warning("%r could not be settled: %s", message, error, extra=about("unsettled", message))
     return "lost"
 
 
 def unsendable(message: Letter[Any], error: UnimqError) -> str:
     """Why a reply cannot be sent: the handler is not called again, as it would return the same."""
-    log.error("%r was worked on, and its reply cannot be sent", message, exc_info=error)
+    extra = about("unanswered", message)
+    log.error("%r was worked on, and its reply cannot be sent", message, exc_info=error, extra=extra)
     return f"the reply cannot be sent: {error}"
 
 
@@ -118,7 +125,13 @@ def tell(message: Letter[Any], why: str) -> None:
     try:
         reply_error(message, why)
     except UnimqError as error:
-        log.warning("nobody could be told that %r was given up: %s", message, error)
+        extra = about("unanswered", message)
+        log.warning("nobody could be told that %r was given up: %s", message, error, extra=extra)
+
+
+def tell_given_back(message: Letter[Any]) -> None:
+    """Tell that a stop did not wait any longer."""
+    log.warning("%r is given back: its handler did not end in time", message, extra=about("given back", message))
 
 
 def _words(error: Exception) -> str:

@@ -10,6 +10,7 @@ import msgspec
 
 from unimq.errors import UnimqError
 from unimq.message import Letter
+from unimq.records import about
 from unimq.worker.handling import Fate, log
 
 __all__ = ["Health", "Ledger"]
@@ -93,7 +94,7 @@ class Ledger(Generic[M]):
             with self._lock:
                 was, self._away, self._pause, self._connected = self._away, None, _PAUSE_FIRST, True
             if was is not None:
-                log.warning("%s is back", self._where)
+                log.warning("%s is back", self._where, extra=about("back", backend=self._where))
 
     def missed(self, error: UnimqError) -> float:
         """The server has not; returns the seconds until the next try."""
@@ -101,7 +102,8 @@ class Ledger(Generic[M]):
             was, self._away, self._connected = self._away, str(error), False
             pause, self._pause = self._pause, min(2 * self._pause, _PAUSE_LONGEST)
         if was is None:
-            log.warning("%s is away, and is tried until it is back: %s", self._where, error)
+            extra = about("away", backend=self._where)
+            log.warning("%s is away, and is tried until it is back: %s", self._where, error, extra=extra)
         return pause
 
     def health(self) -> Health:

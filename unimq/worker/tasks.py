@@ -15,10 +15,10 @@ from unimq.worker.handling import (
     AsyncHandler,
     AsyncMiddleware,
     Fate,
-    log,
     pause_in_hand,
     settlement,
     tell,
+    tell_given_back,
     unsendable,
     unsettled,
 )
@@ -162,7 +162,7 @@ class AsyncWorker:
                 result, error = await self._outcome(message)
             fate = await self._settle(message, result, error)
         except asyncio.CancelledError:
-            log.warning("%r is given back: its handler did not end in time", message)
+            tell_given_back(message)
             with suppress(UnimqError):
                 await message.release()
             raise

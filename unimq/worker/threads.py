@@ -18,7 +18,17 @@ from unimq.message import Message
 from unimq.options import seconds
 from unimq.queue import Queue
 from unimq.url import URL
-from unimq.worker.handling import Fate, Handler, Middleware, log, pause_in_hand, settlement, tell, unsendable, unsettled
+from unimq.worker.handling import (
+    Fate,
+    Handler,
+    Middleware,
+    pause_in_hand,
+    settlement,
+    tell,
+    tell_given_back,
+    unsendable,
+    unsettled,
+)
 from unimq.worker.ledger import Health, Ledger
 from unimq.worker.policy import RetryPolicy
 from unimq.worker.settings import DEFAULT_POLICY, LOOK, LOOKS_IN_A_LEASE, STOP_SIGNALS, handled_queues, wrapped
@@ -243,7 +253,7 @@ class Worker:
                 self._orders.get(timeout=_ENDED)
                 break
         for message in self._ledger.take_away():
-            log.warning("%r is given back: its handler did not end in time", message)
+            tell_given_back(message)
             _release(message)
         if self._own:
             self._client.close()

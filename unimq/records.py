@@ -1,0 +1,35 @@
+"""What the records of `logging` carry beside their text: the same names everywhere, for those who search for them."""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from unimq.masking import shown_name
+
+if TYPE_CHECKING:
+    from unimq.message import Letter
+
+__all__ = ["Event", "about"]
+
+Event = Literal[
+    "away",
+    "back",
+    "died",
+    "done before",
+    "failed when settled",
+    "given back",
+    "lost",
+    "rejected",
+    "retried",
+    "unanswered",
+    "unsettled",
+]
+"""What has happened; `docs/observability.md` explains each."""
+
+
+def about(event: Event, message: "Letter[Any] | None" = None, **more: object) -> dict[str, object]:
+    """The `extra=` of a record: the event, what identifies the message, and more; each name begins with `unimq_`."""
+    told = {"event": event, **more}
+    if message is not None:
+        told["queue"] = shown_name(message.queue)
+        told["id"] = message.id
+        told["delivery_count"] = message.delivery_count
+    return {f"unimq_{name}": value for name, value in told.items()}
