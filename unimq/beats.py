@@ -7,7 +7,6 @@ from typing import Final
 
 from unimq.driver import Delivery
 from unimq.links import Link
-from unimq.scheduler import Scheduler
 
 __all__ = ["Beats"]
 
@@ -20,9 +19,8 @@ _BEAT_MOST: Final = 1.0
 class Beats:
     """Lets sessions give signs, where their driver wants it."""
 
-    def __init__(self, scheduler: Scheduler, use: Callable[[Link, float, Callable[[Link], None]], None]) -> None:
+    def __init__(self, use: Callable[[Link, float, Callable[[Link], None]], None]) -> None:
         """`use` runs a call with a link that is free at a time, and raises where it is not."""
-        self._scheduler = scheduler
         self._use = use
 
     def begin(self, link: Link) -> None:
@@ -38,7 +36,7 @@ class Beats:
 
     def _at(self, link: Link, when: float) -> None:
         link.beat_at = when
-        self._scheduler.at(when, lambda: self._beat(link, when))
+        link.host.scheduler.at(when, lambda: self._beat(link, when))
 
     def _beat(self, link: Link, due: float) -> None:
         every = link.session.beat_every

@@ -17,7 +17,6 @@ from unimq.masking import shown_name
 from unimq.options import Settings, count
 from unimq.pool import Pool
 from unimq.receiver import Receiver
-from unimq.scheduler import Scheduler
 from unimq.sender import Sender, unsupported
 from unimq.settler import Settler
 from unimq.url import URL
@@ -70,7 +69,6 @@ class Channel(Generic[T]):
         self.face: Any = None
         """The async queue whose messages these are; they settle through it."""
         self.hooks: Hooks = client.hooks
-        self.scheduler: Scheduler = client.scheduler
         self.where = client.where
         """The backend's masked URL, for error texts."""
         self.closed = False
@@ -80,6 +78,8 @@ class Channel(Generic[T]):
         self.transforms = transforms(client.capabilities, settings.envelope)
         self.keeps_lease = client.capabilities.lease.level == "layered"
         """Whether unimq itself ends leases, because the backend's own ends with the connection only."""
+        self.inspects = settings.max_deliveries is not None or settings.invalid == "reject"
+        """Whether a message is looked at before the application has it, and may have to be dealt with."""
         self.put_lease = settings.lease if client.capabilities.lease_by == "put" else None
         """The lease that each put has to name; `None`: puts name none."""
         self._dead: Channel[T] | None = None

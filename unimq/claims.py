@@ -8,11 +8,23 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from unimq.driver import Delivery, Session
-from unimq.errors import AlreadySettled, InvalidArgument, LeaseLost
+from unimq.errors import AlreadySettled, InvalidArgument, LeaseLost, UnimqError
 from unimq.links import Link
 from unimq.message import Letter
 
-__all__ = ["Call", "ack_all", "ack_here", "ack_one", "claim", "link_of", "lost", "on_holder", "raws", "settled_by"]
+__all__ = [
+    "Call",
+    "ack_all",
+    "ack_here",
+    "ack_one",
+    "claim",
+    "link_of",
+    "lost",
+    "on_holder",
+    "raws",
+    "refusal",
+    "settled_by",
+]
 
 R = TypeVar("R")
 
@@ -28,14 +40,18 @@ def claim(letter: Letter[Any], me: object) -> Link:
     link = letter._link
     if link is None:
         raise _only_peeked(letter)
-    if letter.is_inherited:
-        raise lost(letter, "it is in the hands of the process that forked this one")
-    if letter._claim.setdefault(0, me) is me:  # taken, without the cost of a call
+    if not letter.is_inherited and letter._claim.setdefault(0, me) is me:  # taken, without the cost of a call
         return link
+    raise refusal(letter)
+
+
+def refusal(letter: Letter[Any]) -> UnimqError:
+    """Why it cannot be settled: it is in hand no more."""
+    if letter.is_inherited:
+        return lost(letter, "it is in the hands of the process that forked this one")
     if letter._lost:
-        raise lost(letter, "its lease ended")
-    msg = f"message {letter.id!r} of queue {letter.queue!r} was settled before"
-    raise AlreadySettled(msg)
+        return lost(letter, "its lease ended")
+    return AlreadySettled(f"message {letter.id!r} of queue {letter.queue!r} was settled before")
 
 
 def link_of(letter: Letter[Any]) -> Link:
@@ -64,7 +80,7 @@ def on_holder(link: Link, asked: tuple[Letter[Any], Callable[[Session, Letter[An
     """Run a call about a letter with `link`, which must hold it, and learns when it does no more."""
     letter, call, deadline = asked
     token = letter._raw.token
-    if link.held.get(token) is not letter._raw:
+    if not link.holds(letter._raw):
         raise lost(letter, "it was delivered again")
     try:
         return call(link.session, letter, deadline)

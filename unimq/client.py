@@ -26,7 +26,6 @@ from unimq.place import place_of
 from unimq.pool import Pool
 from unimq.queue import Queue
 from unimq.receiver import hand_over_all
-from unimq.scheduler import Scheduler
 from unimq.source import Cancellation, Source
 from unimq.url import URL
 
@@ -94,14 +93,12 @@ class Client:
         # Whether a server keeps its messages over a restart may be known only when it was met.
         later = {"durable"} if self._declared.survives_server_restart == "unknown" else set[str]()
         self._declared.require(self._require - later, self.where)
-        self.scheduler = Scheduler(f"unimq {self.driver.name} scheduler")
         self.pool = Pool(
             self.driver,
             self.url,
             self.settings,
             self.hooks,
             credentials,
-            scheduler=self.scheduler,
             capabilities=self._declared,
         )
         self.pool.checks(self._meet)
@@ -243,7 +240,7 @@ class Client:
         self.calls.close()
         for channel in list(self._channels):
             channel.close(until)
-        self.scheduler.close(until)
+        self.pool.end_later(until)
         self.pool.close(max(until, time.monotonic() + _CLOSE_LEAST))
         if self._dead_client is not None:
             self._dead_client.close()

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 from unimq.capabilities import Capabilities
+from unimq.keeper import Keeper
 from unimq.links import Link
+from unimq.scheduler import Scheduler
 from unimq.url import URL
 
 __all__ = ["Host", "Need", "stable_hash"]
@@ -54,6 +56,8 @@ class Host:
         self.url = url
         self.label = str(url)
         self.most = most
+        self.scheduler = Scheduler(f"unimq keeper of {self.label}")
+        """Does what is due later, and may have to ask this server for it."""
         self.failures = 0
         """How often it failed since a call went well; while it is not 0 the host is left out."""
         self.retry_at = 0.0
@@ -64,6 +68,7 @@ class Host:
     def forget(self) -> None:
         """Begin without sessions: anew, or in a child process."""
         self.links: tuple[Link, ...] = ()
+        self.keeper = Keeper(self.scheduler)
         self.opening: set[object] = set()
         """Who opens a session at the moment."""
         self._waits: set[object] = set()

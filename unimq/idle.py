@@ -2,12 +2,11 @@
 
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from unimq.hosts import Host
 from unimq.links import Link
-from unimq.scheduler import Scheduler
 
 __all__ = ["Sweeper"]
 
@@ -18,12 +17,8 @@ _LOOKS: Final = 2
 class Sweeper:
     """Looks from time to time, while a host has more than one session."""
 
-    def __init__(
-        self, scheduler: Scheduler, hosts: Sequence[Host], max_idle: float, discard: Callable[[Link], None]
-    ) -> None:
+    def __init__(self, max_idle: float, discard: Callable[[Link], None]) -> None:
         """`discard` closes a session; it is a method of the one that owns this."""
-        self._scheduler = scheduler
-        self._hosts = hosts
         self._pause = max_idle / _LOOKS
         # A client that nobody closed is not kept by what it has scheduled.
         self._discard = weakref.WeakMethod(discard)
@@ -40,7 +35,7 @@ class Sweeper:
         self._sees.clear()
 
     def _later(self, host: Host) -> None:
-        self._scheduler.at(time.monotonic() + self._pause, lambda: self._look(host))
+        host.scheduler.at(time.monotonic() + self._pause, lambda: self._look(host))
 
     def _look(self, host: Host) -> None:
         self._sees.discard(host)

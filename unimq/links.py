@@ -12,8 +12,10 @@ from unimq.errors import UnimqError
 if TYPE_CHECKING:
     from unimq.hosts import Host
 
-__all__ = ["Link", "Receiving", "Seat", "ends_session"]
+__all__ = ["ENDED", "Link", "Receiving", "Seat", "ends_session"]
 
+ENDED: Final = object()
+"""Who settles a message when unimq itself ends its lease."""
 _STOP_MOST: Final = 1.0
 """Seconds that ending an iteration may take."""
 
@@ -115,6 +117,13 @@ class Link:
     def is_needed(self) -> bool:
         """Whether something ends with the connection: what it holds, or what is on its way for an iteration."""
         return bool(self.held or self.ahead) or (self.anywhere and self.capabilities.lease_by == "connection")
+
+    def holds(self, delivery: Delivery) -> bool:
+        """Whether it still holds this very delivery: none that was settled or delivered again, on no dead connection.
+
+        True where every session settles: there only the server knows.
+        """
+        return self.anywhere or (self.alive and self.held.get(delivery.token) is delivery)
 
     def drop_ended(self) -> None:
         """Forget what the server has taken back by now; for the one who uses the link."""

@@ -6,7 +6,6 @@
 
 import os
 import time
-import weakref
 from collections.abc import Mapping
 from datetime import timedelta
 from types import MappingProxyType, TracebackType
@@ -18,8 +17,7 @@ from unimq import headers as reserved
 from unimq.direct import answer, report
 from unimq.driver import Delivery
 from unimq.errors import InvalidArgument, InvalidMessage, LeaseLost, UnimqError
-from unimq.keeping import keep
-from unimq.links import Link, Seat
+from unimq.links import ENDED, Link, Seat
 from unimq.masking import shown_name
 from unimq.records import about
 
@@ -72,7 +70,6 @@ class Letter(Generic[T]):
         "_forks",
         "_invalid",
         "_link",
-        "_lost",
         "_raw",
         "lease_until",
     )
@@ -93,7 +90,6 @@ class Letter(Generic[T]):
         self._invalid = invalid
         self._claim = Seat()  # taken once settled, by whoever settles it
         self._forks = _forks
-        self._lost = False  # its lease ended and unimq itself gave it back
         self._body: Any = _UNDECODED
         self.lease_until: float | None = raw.lease_until
         """When the lease ends, as a `time.monotonic()` value; `None` where no clock ends it."""
@@ -191,6 +187,11 @@ class Letter(Generic[T]):
         return bool(self._claim)
 
     @property
+    def _lost(self) -> bool:
+        """Whether its lease ended, and unimq itself gave it back."""
+        return self._claim.get(0) is ENDED
+
+    @property
     def is_inherited(self) -> bool:
         """Whether the process that has it forked this one: it is the parent's to settle."""
         return self._forks != _forks
@@ -211,8 +212,7 @@ class Letter(Generic[T]):
             InvalidArgument: it was only peeked at.
         """
         if self.lease_until is not None:
-            self._channel.settler.check_extend(self)
-            keep(weakref.ref(self))
+            self._channel.settler.keep(self)
         return self
 
     def _pause(self) -> float:

@@ -34,18 +34,17 @@ def errors_of(outcomes: Sequence[object]) -> list[UnimqError | None]:
 def in_parts(
     members: Sequence[T],
     kind: Callable[[T], K],
-    settle: Callable[[K, Sequence[T]], Sequence[UnimqError | None]],
-) -> list[UnimqError | None]:
+    settle: Callable[[K, Sequence[T]], Sequence[R]],
+) -> list[R]:
     """Settle those of each kind together; the outcome of each, in the order given."""
     parts: dict[K, list[int]] = {}
     for position, member in enumerate(members):
         parts.setdefault(kind(member), []).append(position)
-    outcomes: list[UnimqError | None] = [None] * len(members)
+    outcomes: dict[int, R] = {}
     for key, positions in parts.items():
         results = settle(key, [members[position] for position in positions])
-        for position, outcome in zip(positions, results, strict=True):
-            outcomes[position] = outcome
-    return outcomes
+        outcomes.update(zip(positions, results, strict=True))
+    return [outcomes[position] for position in range(len(members))]
 
 
 def outcome_of(call: Callable[..., object], *arguments: object) -> UnimqError | None:

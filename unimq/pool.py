@@ -33,7 +33,6 @@ from unimq.hosts import Host, Need, stable_hash
 from unimq.idle import Sweeper
 from unimq.links import Link, ends_session
 from unimq.options import Settings
-from unimq.scheduler import Scheduler
 from unimq.url import URL
 
 __all__ = ["NoneToWaitOn", "Pool"]
@@ -70,17 +69,16 @@ class Pool:
         hooks: Hooks,
         credentials: Credentials | None = None,
         *,
-        scheduler: Scheduler,
         capabilities: Capabilities,
     ) -> None:
         self.driver = driver
         self._options = options.values(url, driver.options)
-        self.beats = Beats(scheduler, self.on)
+        self.beats = Beats(self.on)
         each = [url.with_host(host) for host in url.hosts] or [url]
         self.hosts = [Host(one, settings.max_sessions) for one in each]
         self._turn = random.randrange(len(self.hosts))  # noqa: S311 - spreads many clients over the hosts
         self._connect_timeout = settings.connect_timeout
-        self._idle = Sweeper(scheduler, self.hosts, settings.max_idle, self.discard)
+        self._idle = Sweeper(settings.max_idle, self.discard)
         self._hooks = hooks
         self._credentials = credentials
         self._check: Callable[[], Capabilities] | None = None
@@ -341,6 +339,11 @@ class Pool:
                 return
             time.sleep(nap)
             nap *= 2
+
+    def end_later(self, until: float) -> None:
+        """Drop what was to be done later; a call that goes on is waited for until then, a monotonic time."""
+        for host in self.hosts:
+            host.scheduler.close(until)
 
     def close(self, until: float | None = None) -> None:
         """Close every session; receives that wait return or raise `Closed`. Idempotent.

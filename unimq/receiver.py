@@ -12,12 +12,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from unimq.claims import link_of
 from unimq.errors import ConnectError, ConnectionLost, Empty, InvalidMessage, LeaseLost, Timeout
 from unimq.message import Letter
 from unimq.source import Cancellation, Source
 
 if TYPE_CHECKING:
     from unimq.channel import Channel
+    from unimq.hosts import Host
 
 __all__ = ["Ahead", "Receiver", "hand_over_all", "hand_over_is_local", "park"]
 
@@ -67,7 +69,7 @@ class Receiver(Generic[T]):
         """Between 1 and `limit` messages, waiting for the first one only; `Empty` when there is none in time."""
         until = math.inf if timeout is None else time.monotonic() + timeout
         while True:
-            ready = self.hand_over(self.fetch(limit, until))
+            ready = hand_over_all(self.fetch(limit, until))
             if ready:
                 return ready
 
@@ -145,9 +147,15 @@ class Receiver(Generic[T]):
         if self._channel.closed:
             self.give_back(letters)
             return
-        ahead = Ahead(letters)
+        by_host: dict[Host, list[Letter[T]]] = {}
+        for letter in letters:
+            by_host.setdefault(link_of(letter).host, []).append(letter)
+        for host, mine in by_host.items():
+            self._park_for(host, Ahead(mine))
+
+    def _park_for(self, host: "Host", ahead: "Ahead[T]") -> None:
         self._parked.append(ahead)
-        self._channel.scheduler.at(time.monotonic() + _PARKED_FOR, lambda: self._give_back_parked(ahead))
+        host.scheduler.at(time.monotonic() + _PARKED_FOR, lambda: self._give_back_parked(ahead))
 
     def give_back(self, letters: Sequence[Letter[T]]) -> None:
         """Return what was not handed over, in order. What cannot be returned stays with the server's lease."""
@@ -180,16 +188,27 @@ class Receiver(Generic[T]):
 
 def hand_over_is_local(letter: Letter[Any]) -> bool:
     """Whether `hand_over` certainly asks no server."""
-    settings = letter._channel.settings
-    return settings.max_deliveries is None and settings.invalid == "raise" and letter._delivery.expires_at is None
+    return not (letter._channel.inspects or letter._delivery.expires_at is not None)
 
 
 def hand_over(letter: Letter[Any]) -> bool:
     """Whether the application may have it now; if not, it is dealt with here."""
     link, until, channel = letter._link, letter.lease_until, letter._channel
-    ours = link is not None and (link.alive or link.anywhere) and not (letter._claim or letter.is_inherited)
-    if not ours or (until is not None and until <= time.monotonic()):
+    if link is None or not (link.anywhere or link.alive) or letter._claim or letter.is_inherited:
         return False
+    if until is not None and until <= time.monotonic():
+        return False
+    if (channel.inspects or letter._delivery.expires_at is not None) and not _passes(letter, channel):
+        return False
+    if channel.keeps_lease and not link.host.keeper.prolong(letter, channel.settings.lease):
+        return False  # it begins now: the time before is not its consumer's
+    if channel.hooks.receive is not None:
+        channel.hooks.receive(letter)
+    return True
+
+
+def _passes(letter: Letter[Any], channel: "Channel[Any]") -> bool:
+    """Whether it is good for its consumer; if not, it is dealt with."""
     delivery, settings = letter._delivery, channel.settings
     try:
         if delivery.expires_at is not None and delivery.expires_at <= time.time():
@@ -202,8 +221,6 @@ def hand_over(letter: Letter[Any]) -> bool:
             return False
     except (ConnectError, ConnectionLost, LeaseLost, Timeout):
         return False  # it is delivered again, and dealt with then
-    if channel.hooks.receive is not None:
-        channel.hooks.receive(letter)
     return True
 
 

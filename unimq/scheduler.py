@@ -1,6 +1,6 @@
-"""One thread per client that calls things later: leases the face keeps itself, messages that nobody came for.
+"""A thread that calls things later: one for each host, so that a server that stalls holds up nobody else's.
 
-The thread starts with the first call that is scheduled and ends when nothing is left or the client is closed.
+It starts with the first call that is scheduled and ends when nothing is left or the client is closed.
 """
 
 import contextlib
@@ -32,9 +32,10 @@ class Scheduler:
         self._closed = False
 
     def at(self, when: float, call: Callable[[], None]) -> None:
-        """Call `call` at `when` (`time.monotonic()` seconds). What it raises as a `UnimqError` is dropped.
+        """Call `call` at `when` (`time.monotonic()` seconds). What it raises ends nothing but that call.
 
-        It is for housekeeping whose failure leaves the message with the server, which delivers it again.
+        It is for housekeeping whose failure leaves the message with the server, which delivers it again: a `UnimqError`
+        is dropped, and anything else, a mistake in a hook perhaps, is logged.
         """
         if self._pid != os.getpid():
             self._forget()  # a thread does not survive a fork, nor does its work concern the child
@@ -43,8 +44,7 @@ class Scheduler:
                 return
             heapq.heappush(self._due, (when, next(self._numbers), call))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
+                self._start()
             elif self._due[0][0] == when:
                 self._condition.notify()
 
@@ -58,10 +58,22 @@ class Scheduler:
         if thread is not None and thread is not threading.current_thread() and self._pid == os.getpid():
             thread.join(timeout=max(0.0, until - time.monotonic()))
 
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        with contextlib.suppress(RuntimeError):  # no more threads for now: the next call that is scheduled tries again
+            thread.start()
+            self._thread = thread
+
     def _run(self) -> None:
         while (call := self._next()) is not None:
-            with contextlib.suppress(UnimqError):
+            try:
                 call()
+            except UnimqError:
+                pass
+            except BaseException:
+                from logging import getLogger  # noqa: PLC0415 - only those who need it pay for its import
+
+                getLogger("unimq").exception("%s: what was to be done later failed", self._name)
 
     def _next(self) -> Callable[[], None] | None:
         with self._condition:

@@ -8,17 +8,17 @@ loses.
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 import msgspec
 
 from unimq import headers as reserved
-from unimq.claims import Call, ack_all, ack_here, ack_one, claim, link_of, lost, on_holder, raws, settled_by
+from unimq.claims import Call, ack_all, ack_here, ack_one, claim, link_of, lost, on_holder, raws, refusal, settled_by
 from unimq.copies import copy_of, dead_letter_of
-from unimq.driver import Delivery, Outgoing, Session
+from unimq.driver import Outgoing, Session
 from unimq.errors import InvalidArgument, LeaseLost, UnimqError
 from unimq.hooks import Outcome
-from unimq.links import Link
+from unimq.links import ENDED, Link
 from unimq.message import Letter
 from unimq.options import seconds, short
 from unimq.outcomes import errors_of, in_parts, outcome_of, raise_one, the_one
@@ -32,9 +32,11 @@ __all__ = ["Settler"]
 T = TypeVar("T")
 R = TypeVar("R")
 
-_Group = tuple[Sequence[Letter[T]], Call, float]
+_Group = tuple[Sequence[Letter[T]], Call, float, bool]
 
 _MAX_DELIVERIES_REASON: Final = "nacked after {} deliveries, the most that is allowed"
+_PATIENCE: Final = 1.0
+"""Seconds that unimq waits for a busy session when it ends or keeps leases: those of other sessions are due as well."""
 _TOO_OFTEN_REASON: Final = "delivered {} times, {} are allowed"
 
 
@@ -51,23 +53,19 @@ class Settler(Generic[T]):
         channel, me = self._channel, object()
         try:
             link = claim(letter, me)
-            if link.anywhere:
-                self._ack_anywhere(letter, link)
+            if link.settling == "nowhere":
+                self._check_pool()
             else:
-                deadline = channel.deadline()
-                channel.pool.lend(link.host, deadline, ack_here, (letter, deadline), link)
+                deadline, anywhere = channel.deadline(), link.anywhere
+                how = ack_one if anywhere else ack_here
+                channel.pool.lend(link.host, deadline, how, (letter, deadline), None if anywhere else link)
+            if channel.keeps_lease:
+                link.host.keeper.settled(letter)
         except BaseException:  # also an interruption at any moment
             letter._claim.leave(me)
             raise
         if channel.hooks.settle is not None:
             channel.hooks.settle(letter, outcome)
-
-    def _ack_anywhere(self, letter: Letter[T], link: Link) -> None:
-        if link.settling == "nowhere":
-            self._check_pool()
-            return
-        deadline = self._channel.deadline()
-        self._channel.pool.lend(link.host, deadline, ack_one, (letter, deadline))
 
     def ack_many(self, messages: Iterable[Letter[T]]) -> list[UnimqError | None]:
         """Remove many; the outcome of each. One exchange for each session that they came over."""
@@ -138,24 +136,40 @@ class Settler(Generic[T]):
         self.check_extend(letter)
         channel = self._channel
         wanted = channel.settings.lease if duration is None else seconds(duration, "seconds")
-        if letter.settled or letter.is_inherited:
-            claim(letter, object())  # tells why it cannot be extended any more
+        return the_one(self._extend_all([letter], wanted))
 
+    def keep(self, letter: Letter[T]) -> None:
+        """Extend it in time, again and again."""
+        self.check_extend(letter)
+        link_of(letter).host.keeper.keep(letter)
+
+    def _extend_all(
+        self, letters: Sequence[Letter[T]], wanted: float, patience: float | None = None
+    ) -> list[float | UnimqError]:
         # No claim: another thread may settle it meanwhile, and the server tells which came first.
-        def prolong(session: Session, letter: Letter[Any], deadline: float) -> float:
-            granted = wanted if channel.keeps_lease else the_one(session.extend([letter._raw], wanted, deadline))
-            letter.lease_until = time.monotonic() + granted
-            self._hold(letter, msgspec.structs.replace(letter._raw, lease_until=letter.lease_until))
-            return granted
+        def prolong(session: Session, ours: Sequence[Letter[Any]], deadline: float) -> Sequence[object]:
+            return [
+                outcome if isinstance(outcome, UnimqError) else _granted(letter, outcome)
+                for letter, outcome in zip(ours, session.extend(raws(ours), wanted, deadline), strict=True)
+            ]
 
-        return self.with_session(letter, prolong)
+        def extend(letters: Sequence[Letter[T]]) -> Sequence[float | UnimqError]:
+            if self._channel.keeps_lease:
+                return [self._prolong(letter, wanted) for letter in letters]
+            outcomes = self._group(letters, prolong, settles=False, patience=patience)
+            return cast("Sequence[float | UnimqError]", outcomes)
 
-    def _hold(self, letter: Letter[T], raw: Delivery) -> None:
-        """Let `raw` stand for the delivery from now on."""
-        letter._raw = raw
-        held = link_of(letter).held
-        if raw.token in held:
-            held[raw.token] = raw
+        refused = [refusal(one) if one.settled or one.is_inherited else None for one in letters]
+        ours = [letter for letter, why in zip(letters, refused, strict=True) if why is None]
+        results = iter(in_parts(ours, settled_by, lambda _, part: extend(part)))
+        return [next(results) if why is None else why for why in refused]
+
+    def _prolong(self, letter: Letter[T], wanted: float) -> float | LeaseLost:
+        """Extend a lease that unimq itself ends."""
+        link = link_of(letter)
+        if not link.holds(letter._raw):
+            return lost(letter, "it was delivered again")
+        return wanted if link.host.keeper.prolong(letter, wanted) else lost(letter, "its lease ended")
 
     def put_back(self, letter: Letter[T], target: "Channel[Any]", headers: Mapping[str, str] | None) -> None:
         """Move it to `target` as a message that was never delivered; what redrive does."""
@@ -171,17 +185,13 @@ class Settler(Generic[T]):
         if mine:
             self._return(mine, 0.0, None, unseen=True)
 
-    def keep_lease(self, letter: Letter[T]) -> None:
-        """Give it back when its lease ends, on a backend whose own lease ends with the connection only."""
-        letter.lease_until = time.monotonic() + self._channel.settings.lease
-        self._channel.scheduler.at(letter.lease_until, lambda: self._end_lease(letter))
+    def end_leases(self, letters: Sequence[Letter[T]]) -> list[UnimqError | None]:
+        """Give back what was in hand for too long; the outcome of each."""
+        return self._return(letters, 0.0, None, ended=True)
 
-    def _end_lease(self, letter: Letter[T]) -> None:
-        until = letter.lease_until
-        if until is not None and until > time.monotonic():
-            self._channel.scheduler.at(until, lambda: self._end_lease(letter))
-        elif not letter.settled:
-            self._return([letter], 0.0, None, prepare=_ended)
+    def keep_leases(self, letters: Sequence[Letter[T]]) -> list[float | UnimqError]:
+        """Extend what is kept; the seconds granted, or why not."""
+        return self._extend_all(letters, self._channel.settings.lease, _PATIENCE)
 
     # How
 
@@ -207,12 +217,15 @@ class Settler(Generic[T]):
         call: Call,
         told: Outcome | None,
         prepare: Callable[[Letter[T]], None] | None = None,
+        *,
+        ended: bool = False,
     ) -> list[UnimqError | None]:
         """Settle each letter on its own session, one `call` per session, and say what became of each.
 
-        `prepare` is run with each letter when it is claimed; what it raises is what became of it.
+        `prepare` is run with each letter when it is claimed; what it raises is what became of it. What has `ended` is
+        given up by unimq itself, which has other things to do than to wait for a busy session.
         """
-        claims = [(letter, object()) for letter in letters]
+        claims = [(letter, ENDED if ended else object()) for letter in letters]
         settled: set[int] = set()
 
         def take(letter: Letter[T], me: object) -> None:
@@ -221,7 +234,7 @@ class Settler(Generic[T]):
                 prepare(letter)
 
         def settle(letters: Sequence[Letter[T]]) -> Sequence[UnimqError | None]:
-            outcomes = self._group(letters, call)
+            outcomes = errors_of(self._group(letters, call, patience=_PATIENCE if ended else None))
             settled.update(id(one) for one, outcome in zip(letters, outcomes, strict=True) if outcome is None)
             return outcomes
 
@@ -235,43 +248,49 @@ class Settler(Generic[T]):
                 if id(letter) not in settled:
                     letter._claim.leave(me)
         for letter, outcome in zip(letters, outcomes, strict=True):
-            if outcome is None and told is not None:
-                self._tell(letter, told)
+            if outcome is None:
+                self._settled(letter, told)
         return outcomes
 
-    def _group(self, letters: Sequence[Letter[T]], call: Call) -> Sequence[UnimqError | None]:
+    def _group(
+        self, letters: Sequence[Letter[T]], call: Call, *, settles: bool = True, patience: float | None = None
+    ) -> Sequence[object]:
+        """Run `call` with what came over one session, on it or, where any will do, on another one of its host.
+
+        A busy session is waited for until the deadline, or for `patience` seconds.
+        """
         link, pool = link_of(letters[0]), self._channel.pool
         if link.settling == "nowhere" and call is ack_all:
             return [outcome_of(self._check_pool) for _ in letters]
         deadline = self._channel.deadline()
+        free_by = deadline if patience is None else min(deadline, time.monotonic() + patience)
+        group = letters, call, deadline, settles
         try:
             if link.anywhere:
-                return pool.lend(link.host, deadline, self._anywhere, (letters, call, deadline))
-            return pool.lend(link.host, deadline, self._held_group, (letters, call, deadline), link)
+                return pool.lend(link.host, free_by, self._anywhere, group)
+            return pool.lend(link.host, free_by, self._held_group, group, link)
         except UnimqError as error:
             return [error] * len(letters)
 
-    def _anywhere(self, link: Link, group: "_Group[T]") -> Sequence[UnimqError | None]:
-        letters, call, deadline = group
-        outcomes = errors_of(call(link.session, letters, deadline))
+    def _anywhere(self, link: Link, group: "_Group[T]") -> Sequence[object]:
+        letters, call, deadline, _ = group
+        outcomes = call(link.session, letters, deadline)
         self._channel.pool.discard_broken(link, outcomes)
         return outcomes
 
-    def _held_group(self, link: Link, group: "_Group[T]") -> Sequence[UnimqError | None]:
-        letters, call, deadline = group
-        held = link.held
-        outcomes: list[UnimqError | None] = [
-            None if held.get(letter._raw.token) is letter._raw else lost(letter, "it was delivered again")
-            for letter in letters
+    def _held_group(self, link: Link, group: "_Group[T]") -> Sequence[object]:
+        letters, call, deadline, settles = group
+        outcomes: list[object] = [
+            None if link.holds(letter._raw) else lost(letter, "it was delivered again") for letter in letters
         ]
         ours = [position for position, refused in enumerate(outcomes) if refused is None]
         if not ours:
             return outcomes
-        results = errors_of(call(link.session, [letters[position] for position in ours], deadline))
+        results = call(link.session, [letters[position] for position in ours], deadline)
         for position, outcome in zip(ours, results, strict=True):
             outcomes[position] = outcome
-            if outcome is None or isinstance(outcome, LeaseLost):
-                held.pop(letters[position]._raw.token, None)
+            if isinstance(outcome, LeaseLost) or (settles and not isinstance(outcome, UnimqError)):
+                link.held.pop(letters[position]._raw.token, None)
         self._channel.pool.discard_broken(link, results)
         return outcomes
 
@@ -282,7 +301,7 @@ class Settler(Generic[T]):
         told: Outcome | None,
         *,
         unseen: bool = False,
-        prepare: Callable[[Letter[T]], None] | None = None,
+        ended: bool = False,
     ) -> list[UnimqError | None]:
         """Give letters back to their queue; `unseen` ones uncounted, and to where they were as far as possible."""
         native = self._channel.capabilities.nack.level == "native"
@@ -291,19 +310,18 @@ class Settler(Generic[T]):
                 letters,
                 lambda session, ours, deadline: session.release(raws(ours), wait, deadline, unseen=unseen),
                 told,
-                prepare,
+                _check_over if ended else None,
+                ended=ended,
             )
 
         def copy(letter: Letter[T]) -> Outgoing:
-            if prepare is not None:
-                prepare(letter)
             count = letter.delivery_count or 0
             # What could not be decoded goes back byte for byte, so that a newer unimq can still read it.
             verbatim = letter._invalid is not None
             counted = max(0, count - 1) if unseen else count
             return copy_of(letter, self._channel, verbatim=verbatim, delay=wait, delivery_count=counted)
 
-        return self._move(letters, self._channel, copy, told)
+        return self._move(letters, self._channel, copy, told, ended=ended)
 
     def _move(
         self,
@@ -311,12 +329,16 @@ class Settler(Generic[T]):
         target: "Channel[Any]",
         make: Callable[[Letter[T]], Outgoing],
         told: Outcome | None,
+        *,
+        ended: bool = False,
     ) -> list[UnimqError | None]:
         """Send what `make` gives for each letter to `target`, then settle the letter."""
         made: dict[int, Outgoing] = {}
         elsewhere = target.pool is not self._channel.pool
 
         def prepare(letter: Letter[T]) -> None:
+            if ended:
+                _check_over(letter)
             made[id(letter)] = message = make(letter)
             if elsewhere:
                 target.sender.send_one(message, None, target.deadline())
@@ -324,7 +346,7 @@ class Settler(Generic[T]):
         def move(session: Session, ours: Sequence[Letter[T]], deadline: float) -> Sequence[object]:
             return session.move(target.name, [(letter._raw, made[id(letter)]) for letter in ours], deadline)
 
-        return self._many(letters, ack_all if elsewhere else move, told, prepare)
+        return self._many(letters, ack_all if elsewhere else move, told, prepare, ended=ended)
 
     def _check_pool(self) -> None:
         """Refuse to settle, even where nothing is to be done, for a client that was closed."""
@@ -344,11 +366,26 @@ class Settler(Generic[T]):
         most = self._channel.settings.max_deliveries
         return most is not None and (letter.delivery_count or 0) >= most
 
-    def _tell(self, letter: Letter[T], outcome: Outcome) -> None:
-        if self._channel.hooks.settle is not None:
-            self._channel.hooks.settle(letter, outcome)
+    def _settled(self, letter: Letter[T], told: Outcome | None) -> None:
+        channel = self._channel
+        if channel.keeps_lease:
+            link_of(letter).host.keeper.settled(letter)
+        if told is not None and channel.hooks.settle is not None:
+            channel.hooks.settle(letter, told)
 
 
-def _ended(letter: Letter[Any]) -> None:
-    """Note why it is settled: by unimq itself."""
-    letter._lost = True
+def _check_over(letter: Letter[Any]) -> None:
+    """Refuse to end a lease that was prolonged just now."""
+    if letter.lease_remaining:
+        msg = f"message {letter.id!r} of queue {letter.queue!r} is in hand for longer"
+        raise UnimqError(msg)
+
+
+def _granted(letter: Letter[Any], granted: float) -> float:
+    """Note a lease that the server has prolonged."""
+    letter.lease_until = until = time.monotonic() + granted
+    letter._raw = raw = msgspec.structs.replace(letter._raw, lease_until=until)
+    held = link_of(letter).held
+    if raw.token in held:
+        held[raw.token] = raw
+    return granted

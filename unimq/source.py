@@ -234,5 +234,5 @@ def _letter(channel: "Channel[Any]", link: Link, raw: Delivery) -> Letter[Any]:
     else:
         letter = channel.letter(channel, link, raw, raw)
     if channel.keeps_lease:
-        channel.settler.keep_lease(letter)
+        link.host.keeper.begin(letter, channel.settings.lease)
     return letter

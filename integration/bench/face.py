@@ -9,6 +9,7 @@ import argparse
 import gc
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -61,6 +62,8 @@ BARE = Capabilities(
     limits=Limits(name_characters="[a-z]", body=65536),
 )
 """As a server that knows nothing but bodies."""
+PUSHED = replace(NATIVE, lease=layered(), extend=layered(), lease_by="connection")
+"""As a server whose leases end with the connection, so that unimq ends them."""
 
 
 class Idle(BaseSession):
@@ -155,6 +158,7 @@ def rows(runs: int, n: int) -> list[tuple[str, float]]:
         ("all native", NATIVE, "any-session"),
         ("all native, one session", NATIVE, "same-session"),
         ("nothing native", BARE, "any-session"),
+        ("leases of unimq", PUSHED, "duplex"),
     ]
     for kind, capabilities, settling in kinds:
         registry.register("idle", IdleDriver(capabilities, settling))

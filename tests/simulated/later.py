@@ -16,7 +16,7 @@ from unimq.errors import UnimqError
 
 
 class Later:
-    """Stands for the time and for the scheduler of each client that is made while it does."""
+    """Stands for the time and for the scheduler of each host that is made while it does."""
 
     def __init__(self, patch: pytest.MonkeyPatch, *servers: str) -> None:
         self.start = self.now = time.monotonic()
@@ -28,10 +28,10 @@ class Later:
             if name.startswith("unimq.") or name in servers:
                 for reads in [one for one, value in vars(module).items() if value is time]:
                     patch.setattr(module, reads, clock)
-        patch.setattr("unimq.client.Scheduler", self.scheduler)
+        patch.setattr("unimq.hosts.Scheduler", self.scheduler)
 
     def scheduler(self, _name: str) -> Any:
-        """What a client takes for its scheduler."""
+        """What a host takes for its scheduler."""
         return self
 
     def at(self, when: float, call: Callable[[], None]) -> None:
