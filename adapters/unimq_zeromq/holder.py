@@ -94,8 +94,8 @@ class Holder:
     def close(self) -> None:
         """Answer no more, and close socket and store. Idempotent; waits for 5 s at most."""
         if not self._closing:
+            os.write(self._wake_write, b"!")  # first: the thread closes the pipe when it sees that it is to end
             self._closing = True
-            os.write(self._wake_write, b"!")
         self.wait(_CLOSE_WITHIN)
 
     def __enter__(self) -> Self:
@@ -114,6 +114,7 @@ class Holder:
         except BaseException as error:  # noqa: BLE001 - told by whoever waits for the end
             self.failure = error
         finally:
+            self._closing = True
             self._shut()
             os.close(self._wake_read)
             os.close(self._wake_write)
