@@ -29,7 +29,7 @@ QUICK := tests/unit tests/memory tests/simulated tests/cli tests/sqlite tests/co
          tests/telemetry \
          tests/testing/test_parity.py tests/rules/test_layout.py tests/rules/test_docs.py tests/rules/test_import.py
 # What another version of Python can break: the tests of `make other-pythons`.
-PORTABLE := $(QUICK) tests/conformance/test_sqlite.py
+PORTABLE := -m "not slow" $(QUICK) tests/conformance/test_sqlite.py
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
