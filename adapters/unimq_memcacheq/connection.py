@@ -6,7 +6,7 @@ pipeline nor get several messages of a queue.
 """
 
 import contextlib
-import math
+import select
 import socket
 import time
 from typing import Final, cast
@@ -24,6 +24,8 @@ _IDLE_LOOK: Final = 0.05
 """Seconds of idleness after which a connection is looked at before it is written to."""
 _READ: Final = 16 * 1024
 """Bytes asked for at a time. The room for more than 128 KiB would be asked of the system for each read."""
+_LONGEST_WAIT: Final = 86400.0
+"""Seconds that one wait lasts at most, whatever the deadline is: more than a `poll` can count is asked for never."""
 _HANGS: Final = "the server may hang, as one with more than one thread does after some errors: start it with -t 1"
 
 
@@ -71,6 +73,11 @@ class Connection:
         self.broken = False
         self._client = client
         self._socket = cast("socket.socket", client.sock)  # it is connected
+        # With a timeout Python would ask before each write too, and setting one anew for each call costs as much again.
+        self._socket.setblocking(False)  # noqa: FBT003 - its only form
+        self._readable, self._writable = select.poll(), select.poll()
+        self._readable.register(self._socket, select.POLLIN)
+        self._writable.register(self._socket, select.POLLOUT)
         self._used = time.monotonic()
 
     def look(self) -> None:
@@ -81,7 +88,6 @@ class Connection:
         if time.monotonic() - self._used <= _IDLE_LOOK:
             return
         try:
-            self._socket.settimeout(0.0)  # MSG_DONTWAIT would not do: Python itself waits for a socket with a timeout
             self._socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return
@@ -95,16 +101,20 @@ class Connection:
 
     def write(self, data: bytes, deadline: float) -> None:
         """Send all of `data`; an error leaves open how much of it arrived."""
-        self._set_timeout(deadline)
+        sent = 0
         try:
-            self._socket.sendall(data)
+            while sent < len(data):
+                try:
+                    sent += self._socket.send(memoryview(data)[sent:] if sent else data)
+                except BlockingIOError:
+                    _wait(self._writable, deadline)
         except OSError as error:
             raise self._failed(error) from error
 
     def read(self, deadline: float) -> bytes:
         """What has come, at least one byte."""
-        self._set_timeout(deadline)
         try:
+            _wait(self._readable, deadline)
             data = self._socket.recv(_READ)
         except OSError as error:
             raise self._failed(error) from error
@@ -162,15 +172,6 @@ class Connection:
         with contextlib.suppress(OSError):
             self._client.close()
 
-    def _set_timeout(self, deadline: float) -> None:
-        if deadline == math.inf:
-            self._socket.settimeout(None)
-            return
-        rest = deadline - time.monotonic()
-        if rest <= 0:
-            raise self._failed(TimeoutError("no time is left"))
-        self._socket.settimeout(rest)
-
     def _failed(self, error: OSError) -> ConnectionLost | Timeout:
         self.broken = True
         if isinstance(error, TimeoutError):
@@ -189,3 +190,11 @@ class Connection:
             self.broken = True
             msg = f"{self.where}: the server sends {rest[:80]!r}, which nobody asked for"
             raise ProtocolError(msg)
+
+
+def _wait(events: select.poll, deadline: float) -> None:
+    """Until the socket can be used. Raises `TimeoutError` at `deadline`."""
+    rest = deadline - time.monotonic()
+    if rest <= 0 or not events.poll(min(rest, _LONGEST_WAIT) * 1000):
+        msg = "no time is left"
+        raise TimeoutError(msg)

@@ -4,6 +4,7 @@ import itertools
 import re
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from unimq.capabilities import Capabilities
@@ -216,6 +217,7 @@ _LONGEST_LOOK: Final = 30.0
 """Seconds that one look may take where the caller waits for ever: a server that does not answer is told by then."""
 
 
+@lru_cache(1024)
 def _checked(queue: str) -> bytes:
     """The name as the server gets it. Raises `InvalidName` for one that would be a file of its own, or of nobody."""
     if _SERVER_FILES.fullmatch(queue):

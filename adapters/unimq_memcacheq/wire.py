@@ -5,6 +5,7 @@ anything; a name must hold neither spaces nor line ends, which the limits of the
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from unimq.errors import ProtocolError
@@ -16,9 +17,9 @@ KEYS: Final = 100
 LONGEST_LINE: Final = 2048
 _LARGEST_BODY: Final = 128 * 1024
 """Twice what any server can store."""
-_VALUE: Final = re.compile(rb"VALUE ([^ \r\n]+) (-?[0-9]{1,10}) ([0-9]{1,6})")
 _COUNTERS: Final = re.compile(rb"STAT ([^\r\n]+) ([0-9]{1,20})/([0-9]{1,20})")
 _END: Final = b"END"
+_LINE_END: Final = b"\r\n"
 
 
 def set_command(queue: bytes, body: bytes) -> bytes:
@@ -47,40 +48,40 @@ class Values:
         """Bodies and flags that have come whole."""
         self.complete = False
         self._queue = queue
-        self._buffer = bytearray()
-        self._at = 0
+        self._rest = b""
 
     def feed(self, data: bytes) -> bool:
         """Take what was read; whether the reply is complete. Raises `ProtocolError` for what is no such reply."""
-        self._buffer += data
-        while not self.complete and self._step():
-            pass
-        if self.complete and len(self._buffer) > self._at:
-            raise _broken(self._buffer[self._at : self._at + 80], "bytes behind the end of the reply")
+        buffer, at = self._rest + data, 0
+        match_value, found = _value(self._queue).match, self.found
+        while (match := match_value(buffer, at)) is not None:
+            start, size = match.end(), int(match[2])
+            end = start + size
+            if size > _LARGEST_BODY or not _LINE_END.startswith(buffer[end : end + 2]):
+                raise _broken(buffer[at : at + 80], "a body of another length than it says, or an absurd one")
+            if len(buffer) < end + 2:
+                break
+            found.append((buffer[start:end], int(match[1])))
+            at = end + 2
+        else:
+            if (end := line_end(buffer, at)) >= 0:
+                self._end(buffer[at:end], buffer[end + 2 :])
+        self._rest = buffer[at:]
         return self.complete
 
-    def _step(self) -> bool:
-        """Whether another line was there, with the body behind it."""
-        buffer, start = self._buffer, self._at
-        end = line_end(buffer, start)
-        if end < 0:
-            return False
-        line = bytes(buffer[start:end])
-        if line == _END:
-            self.complete = True
-            self._at = end + 2
-            return True
-        match = _VALUE.fullmatch(line)
-        if match is None or match[1] != self._queue or int(match[3]) > _LARGEST_BODY:
+    def _end(self, line: bytes, behind: bytes) -> None:
+        """Note the end, which every other line but a value's is not."""
+        if line != _END:
             raise _broken(line, f"not a value of {self._queue.decode()!r}")
-        body_end = end + 2 + int(match[3])
-        if len(buffer) < body_end + 2:
-            return False
-        if buffer[body_end : body_end + 2] != b"\r\n":
-            raise _broken(buffer[body_end : body_end + 2], "a body that is longer than it says")
-        self.found.append((bytes(buffer[end + 2 : body_end]), int(match[2])))
-        self._at = body_end + 2
-        return True
+        if behind:
+            raise _broken(behind, "bytes behind the end of the reply")
+        self.complete = True
+
+
+@lru_cache(1024)
+def _value(queue: bytes) -> re.Pattern[bytes]:
+    """What stands before a body: its flags and its length."""
+    return re.compile(rb"VALUE %b (-?[0-9]{1,10}) ([0-9]{1,6})\r\n" % re.escape(queue))
 
 
 def parse_counters(lines: list[bytes]) -> dict[str, tuple[int, int]]:
