@@ -240,10 +240,10 @@ class Session(Protocol):
         """Tell the server that this side lives, and look whether it does; called every `beat_every` seconds of rest."""
         ...
 
-    def next_ready(self, queues: Sequence[str], deadline: float) -> float | None:
-        """When something of `queues` may be ready next, as a `time.monotonic()` value; `math.inf`: not before a put.
+    def watch(self, queues: Sequence[str], deadline: float) -> bool | None:
+        """Wait until something of `queues` may be ready: true; false at `deadline`, or interrupted. Takes nothing.
 
-        Asked by whoever holds the queues for others. `None`: it cannot be told.
+        Asked by whoever holds the queues for others, on a session of its own. `None`, at once: it cannot be told.
         """
         ...
 
@@ -323,7 +323,7 @@ class BaseSession:
     def beat(self, deadline: float) -> None:
         """Nobody waits for a sign of life."""
 
-    def next_ready(self, queues: Sequence[str], deadline: float) -> float | None:
+    def watch(self, queues: Sequence[str], deadline: float) -> bool | None:
         """It cannot be told."""
         return None
 

@@ -227,18 +227,24 @@ class MemorySession(BaseSession):
                 self._broker.wake()
         return granted
 
-    def next_ready(self, queues: Sequence[str], deadline: float) -> float:
-        """When a delay or a lease ends, or at once."""
-        broker = self._broker
-        with broker.lock:
+    def watch(self, queues: Sequence[str], deadline: float) -> bool:
+        """Sleep until a put, or the end of a delay or lease, makes something ready."""
+        with self._broker.lock:
             self._check_open()
-            stores = [store for name in queues if (store := broker.stores.get(name)) is not None]
-            for store in stores:
-                self._advance(store)
-            if any(store.next_ready(broker.wall()) is not None for store in stores):
-                return time.monotonic()
-            dues = [store.next_due(broker.clock(), broker.wall()) for store in stores]
-            return time.monotonic() + min(dues, default=math.inf)
+            ready = self._is_ready(queues)
+            while not ready and not self._interrupted and (rest := deadline - time.monotonic()) > 0:
+                self._wait(queues, rest)
+                self._check_open()
+                ready = self._is_ready(queues)
+            self._interrupted = False
+            return ready
+
+    def _is_ready(self, queues: Sequence[str]) -> bool:
+        broker = self._broker
+        stores = [store for name in queues if (store := broker.stores.get(name)) is not None]
+        for store in stores:
+            self._advance(store)
+        return any(store.next_ready(broker.wall()) is not None for store in stores)
 
     def _held(self, delivery: Delivery) -> tuple[Store, Entry] | None:
         """Where it is, if it is still ours to settle."""

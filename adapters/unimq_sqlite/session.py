@@ -1,6 +1,7 @@
 """One connection to a store, with the methods of the driver contract."""
 
 import contextlib
+import math
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -96,16 +97,30 @@ class SQLiteSession(BaseSession):
         waiter.begin()
         try:
             found = self._take(queues, limit, lease, deadline)
-            while not found and not waiter.interrupted and time.monotonic() < deadline:
-                mark = waiter.mark()  # before looking, so that nothing is overlooked
-                ready = self.next_ready(queues, 0.0)
-                if ready > time.monotonic():
-                    waiter.wait(tuple(queues), mark, min(deadline, ready, time.monotonic() + _LOOK_AT_CLOCK_EVERY))
-                else:
-                    found = self._take(queues, limit, lease, deadline)
+            while not found and self._until_ready(queues, deadline):
+                found = self._take(queues, limit, lease, deadline)
             return found
         finally:
             waiter.end()
+
+    def watch(self, queues: Sequence[str], deadline: float) -> bool:
+        """Sleep until a put, or the end of a delay or lease, makes something ready."""
+        self._waiter.begin()
+        try:
+            return self._until_ready(queues, deadline)
+        finally:
+            self._waiter.end()
+
+    def _until_ready(self, queues: Sequence[str], deadline: float) -> bool:
+        """Wait until there may be something to take; false at `deadline`, or when interrupted."""
+        waiter = self._waiter
+        while not waiter.interrupted and time.monotonic() < deadline:
+            mark = waiter.mark()  # before looking, so that nothing is overlooked
+            ready = self._next_ready(queues)
+            if ready <= time.monotonic():
+                return True
+            waiter.wait(tuple(queues), mark, min(deadline, ready, time.monotonic() + _LOOK_AT_CLOCK_EVERY))
+        return False
 
     def _take(self, queues: Sequence[str], limit: int, lease: float, deadline: float) -> list[Delivery]:
         if len(queues) == 1:
@@ -124,12 +139,12 @@ class SQLiteSession(BaseSession):
                 break
         return found
 
-    def next_ready(self, queues: Sequence[str], deadline: float) -> float:
+    def _next_ready(self, queues: Sequence[str]) -> float:
         """When there may be something to take; now where something waits. Takes no lock."""
-        looks = [look(self._store, queue, deadline) for queue in queues]
+        looks = [look(self._store, queue, 0.0) for queue in queues]
         if any(ready for ready, _ in looks):
             return time.monotonic()
-        return time.monotonic() + min(due for _, due in looks) - time.time()
+        return time.monotonic() + min((due for _, due in looks), default=math.inf) - time.time()
 
     # Settling
 

@@ -20,8 +20,9 @@ Delivery
     Served: what the store promises, with a lease by the clock of the holder's machine. A consumer that dies, with
     its machine or without, loses its leases at their end. A holder that is killed and started again on a store that
     survives (sqlite) goes on: what was confirmed is there, leases and their acks hold. With `memory` everything in
-    it is gone, and a stale ack is refused. A get that waits is woken by a put over the same holder at once, by
-    others within 20 ms.
+    it is gone, and a stale ack is refused. A get that waits is woken at once by a put over the same holder and, on
+    a store in memory or in a file, by one of the holder's own process (0.6 and 1.2 ms were measured); by a put of
+    another process on the file within 20 ms.
     Push-pull: at most once, accepted and not confirmed. What is in libzmq's and the system's buffers dies with
     either process. With messages of 100 bytes a killed consumer took about 30,000 with it over tcp, 2,000 over ipc,
     and 136 with `prefetch=1`. A put waits while the pipe is full, and raises `Full` at its deadline. What was put

@@ -9,6 +9,7 @@ import contextlib
 import os
 import threading
 from math import ceil
+from socket import socketpair
 from types import TracebackType
 from typing import Final, Self
 
@@ -46,17 +47,19 @@ class Holder:
         self._closing = False
         self._served: Served | None = None
         self._claim: int | None = None
+        self._heard, self._alarm = socketpair()
+        for end in (self._heard, self._alarm):
+            end.settimeout(0)
         try:
             if keys is not None:
                 keys.put_on(self._socket)
             self._bind(at)
-            self._served = Served(store)
+            self._served = Served(store, self._wake)
         except BaseException:
             self._shut()
             raise
         self.url = at
         """Where clients find it."""
-        self._wake_read, self._wake_write = os.pipe()
         self.failure: BaseException | None = None
         """What ended it, if it was not `close`."""
         self._thread = threading.Thread(target=self._run, name=f"unimq holder {self.url}", daemon=True)
@@ -94,9 +97,14 @@ class Holder:
     def close(self) -> None:
         """Answer no more, and close socket and store. Idempotent; waits for 5 s at most."""
         if not self._closing:
-            os.write(self._wake_write, b"!")  # first: the thread closes the pipe when it sees that it is to end
             self._closing = True
+            self._wake()
         self.wait(_CLOSE_WITHIN)
+
+    def _wake(self) -> None:
+        """Let the thread look at what there is to do."""
+        with contextlib.suppress(OSError):  # full: it is awake; closed: it has ended
+            self._alarm.send(b"!")
 
     def __enter__(self) -> Self:
         return self
@@ -116,17 +124,17 @@ class Holder:
         finally:
             self._closing = True
             self._shut()
-            os.close(self._wake_read)
-            os.close(self._wake_write)
 
     def _serve(self) -> None:
         served = self._served
         assert served is not None  # noqa: S101 - it was opened before the thread was started
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
-        poller.register(self._wake_read, zmq.POLLIN)
+        poller.register(self._heard, zmq.POLLIN)
         while not self._closing:
-            poller.poll(ceil(served.patience() * 1000))
+            ready = dict(poller.poll(ceil(served.patience() * 1000)))
+            if self._heard.fileno() in ready:
+                self._heard.recv(4096)
             for _ in range(_BURST):
                 try:
                     parts = self._socket.recv_multipart(zmq.NOBLOCK)
@@ -154,6 +162,8 @@ class Holder:
                 self._served.close()
         if self._claim is not None:
             os.close(self._claim)
+        self._heard.close()
+        self._alarm.close()
 
 
 def claim(path: str, at: object) -> int:

@@ -21,6 +21,10 @@ CAPABILITIES = driver("memory").capabilities(URL("memory"))
 SOON = 5.0
 
 
+def unheard() -> None:
+    """Nobody sleeps who would have to be woken."""
+
+
 class Direct:
     """A wire to a `Served` of this process: it is run by whoever waits."""
 
@@ -56,7 +60,7 @@ class Direct:
 @pytest.fixture
 def served() -> Iterator[Served]:
     unimq_memory.reset("served")
-    served = Served("memory://served")
+    served = Served("memory://served", unheard)
     yield served
     served.close()
     unimq_memory.reset("served")
@@ -153,7 +157,7 @@ def test_another_epoch_settles_nothing(served: Served) -> None:
     session = session_on(served)
     session.send("q", [Outgoing(b"x")], in_time())
     [found] = session.receive(["q"], 1, 30.0, in_time())
-    again = Served("memory://served")
+    again = Served("memory://served", unheard)
     [outcome] = session_on(again).ack([found], in_time())
     assert isinstance(outcome, LeaseLost)
     assert session.ack([found], in_time()) == [None]
@@ -198,7 +202,7 @@ def test_another_version_is_told(served: Served) -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_are_answered_or_refused(data: bytes) -> None:
     """And the next request is served."""
-    served = Served("memory://fuzz")
+    served = Served("memory://fuzz", unheard)
     served.answer(b"peer", data)
     assert asked(served, frames.Ping()) == "memory"
 
@@ -233,7 +237,7 @@ TAGS = [
 @given(st.lists(st.tuples(st.sampled_from(TAGS), st.lists(ANYTHING, max_size=4)), max_size=5))
 def test_any_request_is_answered_or_refused(requests: list[tuple[str, list[Any]]]) -> None:
     """Well-formed frames with any operation and any arguments."""
-    served = Served("memory://fuzz")
+    served = Served("memory://fuzz", unheard)
     for number, (tag, arguments) in enumerate(requests, 1):
         reply = served.answer(b"peer", msgspec.msgpack.encode([1, number, 0.0, [tag, *arguments]]))
         if reply is not None:
@@ -273,7 +277,7 @@ def test_another_store_is_refused(served: Served) -> None:
 def test_what_cannot_be_served_is_refused(profile: str) -> None:
     """A store whose leases end with the connection, with the reason."""
     with pytest.raises(Unsupported, match="leases end with the connection"):
-        Served(f"memory://?profile={profile}")
+        Served(f"memory://?profile={profile}", unheard)
 
 
 def test_a_store_that_wants_signs_of_life_gets_them(served: Served) -> None:

@@ -4,8 +4,9 @@ A transport calls `answer` for each frame that came, then `due` for the fetches 
 `patience()` seconds at the latest. What cannot be sent it gives back by `undelivered`.
 """
 
+import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from unimq.remote import frames
 from unimq.remote.answers import Answers
 from unimq.remote.checks import check_fetch, check_names
 from unimq.remote.store import Store
+from unimq.remote.watching import Watcher
 from unimq.url import URL
 
 __all__ = ["Served"]
@@ -42,9 +44,12 @@ class _Waiting:
 class Served:
     """A store behind a socket."""
 
-    def __init__(self, url: "URL | str") -> None:
-        """Open the store; errors as those of `Store`."""
+    def __init__(self, url: "URL | str", ring: Callable[[], None]) -> None:
+        """Open the store; errors as those of `Store`. `ring` is called, by any thread, when it is time for `due`."""
         self._store = Store(URL.parse(url))
+        self._ring = ring
+        self._watcher: Watcher | None = None
+        self._rung = False
         self.url = self._store.url
         self._answers = Answers(self._store)
         self._waiting: dict[bytes, _Waiting] = {}
@@ -87,8 +92,22 @@ class Served:
         if not found and fetch.wait > 0:
             until = time.monotonic() + min(fetch.wait, _LONGEST_WAIT)
             self._waiting[peer] = _Waiting(number, fetch, until)
+            self._watch(fetch.queues)
             return None
         return self._delivered(peer, number, found)
+
+    def _watch(self, queues: Sequence[str]) -> None:
+        """Have what is put there meanwhile, by whoever it is, told."""
+        if self._watcher is None:
+            with contextlib.suppress(UnimqError):  # what is wrong with the store is told where it is used
+                session = self._store.watching()
+                self._watcher = None if session is None else Watcher(session, self._rings)
+        if self._watcher is not None:
+            self._watcher.watch(queues)
+
+    def _rings(self) -> None:
+        self._rung = True
+        self._ring()
 
     def _take(self, fetch: frames.Fetch) -> list[Delivery]:
         """Messages of about `BATCH_BYTES` together: a few, and as many more as fit if they are like those."""
@@ -117,7 +136,8 @@ class Served:
         """Peers whose fetch can be answered now, each with the reply; those that have waited longest come first."""
         now = time.monotonic()
         self._store.beat(now)
-        looks = now >= self._look_at
+        rung, self._rung = self._rung, False
+        looks = rung or now >= self._look_at
         if looks:
             self._look_at = now + _LOOK_EVERY
         stirred = self._answers.stirred
@@ -131,6 +151,8 @@ class Served:
             if reply is not None:
                 del self._waiting[peer]
                 yield peer, reply
+            elif rung:
+                self._watch(one.fetch.queues)
 
     def _look(self, peer: bytes, one: _Waiting, now: float) -> bytes | None:
         found = self._take(one.fetch)
@@ -169,4 +191,6 @@ class Served:
 
     def close(self) -> None:
         """Close the store."""
+        if self._watcher is not None:
+            self._watcher.close()
         self._store.close()

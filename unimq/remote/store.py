@@ -47,6 +47,7 @@ class Store:
         self._beaten: dict[int | None, float] = {}
         session = self._session(None)
         self.capabilities = within_a_frame(session.capabilities)
+        self._watches = session.watch((), 0.0) is not None
         survives = self.capabilities.survives_server_restart == "yes"
         self.tokens: Tokens = Named(str(url) if survives else None)
         if session.settling != "any-session":
@@ -61,6 +62,10 @@ class Store:
             if ends_session(error):
                 self.drop(max_size)
             raise
+
+    def watching(self) -> Session | None:
+        """Another session, to watch on; `None` where the store tells nobody when something is ready."""
+        return self._open(self.url) if self._watches else None
 
     def beat(self, now: float) -> None:
         """Let each session that wants it tell its server that this side lives, when it is time."""
@@ -91,11 +96,12 @@ class Store:
                 msg = f"max_size={max_size}: the clients of one holder may have {_SIZES} different ones"
                 raise InvalidArgument(msg)
             url = self.url if max_size is None else self.url.with_options(max_size=str(max_size))
-            deadline = time.monotonic() + self._settings.connect_timeout
-            found = self._sessions[max_size] = self._driver.open(
-                url, deadline, options=values(url, self._driver.options)
-            )
+            found = self._sessions[max_size] = self._open(url)
         return found
+
+    def _open(self, url: URL) -> Session:
+        deadline = time.monotonic() + self._settings.connect_timeout
+        return self._driver.open(url, deadline, options=values(url, self._driver.options))
 
 
 def check_servable(capabilities: Capabilities, where: str) -> None:
