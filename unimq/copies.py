@@ -47,6 +47,8 @@ def dead_letter_of(
     if letter._invalid is not None or _is_plain(letter):
         origin[reserved.DEAD_VERBATIM] = "yes"
     story = {reserved.DEAD_REASON: reserved.reason_text(reason), reserved.DEAD_AT: f"{time.time():.6f}"}
+    if letter.enqueued_at is not None:
+        story[reserved.DEAD_PUT] = f"{letter.enqueued_at:.3f}"
     if deliveries is not None:
         story[reserved.DEAD_DELIVERIES] = str(deliveries)
     whole = {**story, reserved.DEAD_DETAILS: reserved.details_text(details)} if details else story

@@ -318,7 +318,7 @@ class Queue(Calling[T], Tending[T]):
 
 
 class DeadLetterQueue(Queue[T]):
-    """What was given up. A message tells why in its headers `unimq-dead-reason`, `-at`, `-origin` and `-deliveries`.
+    """What was given up. Its headers tell: `unimq-dead-reason`, `-at`, `-origin`, `-put`, `-deliveries`, `-details`.
 
     It is a queue like any other: get, ack and peek work; `reject` inside it discards.
     """

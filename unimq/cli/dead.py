@@ -56,7 +56,7 @@ def dead() -> None:
 @codec_option
 @json_option
 def list_(url: str | None, count: int, *, queue: str | None, codec: str | None, as_json: bool) -> None:
-    """Show dead letters: why and when they were given up, after how many deliveries, and where they come from."""
+    """Show dead letters: when they were put, when and why given up, after how many deliveries, and from where."""
     with message_queue(existing(url), queue, codec) as parent:
         letters = parent.dead.peek(count)
         if not letters:
@@ -65,7 +65,7 @@ def list_(url: str | None, count: int, *, queue: str | None, codec: str | None, 
             for letter in letters:
                 print_json(_record(letter))
         else:
-            columns = ("id", "dead for", "deliveries", "origin", "reason", "body")
+            columns = ("id", "put", "dead for", "deliveries", "origin", "reason", "body")
             print_table(columns, [_row(letter) for letter in letters], folds={"reason", "body"})
         if letters and parent.capabilities.stats:
             _tell_of_more(len(letters), parent.dead)
@@ -78,10 +78,10 @@ def _tell_of_more(shown: int, letters: "unimq.Queue[Any]") -> None:
 
 
 def _row(letter: "unimq.Message[Any]") -> tuple[str, ...]:
-    died, body = _died_at(letter), repr(body_of(letter))
+    body = repr(body_of(letter))
     return (
         letter.id or "-",
-        known(None if died is None else ago(died)),
+        *(known(None if at is None else ago(at)) for at in (_time(letter, name) for name in _TIMES)),
         *(known(letter.headers.get(name)) for name in _TOLD),
         body if len(body) <= _SHORT else f"{body[: _SHORT - 3]}...",
     )
@@ -90,9 +90,12 @@ def _row(letter: "unimq.Message[Any]") -> tuple[str, ...]:
 _TOLD: Final = (reserved.DEAD_DELIVERIES, reserved.DEAD_ORIGIN, reserved.DEAD_REASON)
 
 
-def _died_at(letter: "unimq.Message[Any]") -> float | None:
+_TIMES: Final = (reserved.DEAD_PUT, reserved.DEAD_AT)
+
+
+def _time(letter: "unimq.Message[Any]", name: str) -> float | None:
     try:
-        return float(letter.headers[reserved.DEAD_AT])
+        return float(letter.headers[name])
     except (KeyError, ValueError):
         return None
 
@@ -102,7 +105,8 @@ def _record(letter: "unimq.Message[Any]") -> dict[str, object]:
     deliveries, origin, reason = (letter.headers.get(name) for name in _TOLD)
     return {
         **message_record(letter),
-        "dead_at": _died_at(letter),
+        "dead_put": _time(letter, reserved.DEAD_PUT),
+        "dead_at": _time(letter, reserved.DEAD_AT),
         "dead_deliveries": int(deliveries) if deliveries is not None and deliveries.isdecimal() else None,
         "dead_origin": origin,
         "dead_reason": reason,
@@ -156,9 +160,9 @@ def _story(letter: "unimq.Message[Any]") -> list[tuple[str, str]]:
         ("queue", letter.queue),
         ("origin", origin),
         ("reason", reason),
-        ("died", _when(_died_at(letter))),
+        ("put", _when(_time(letter, reserved.DEAD_PUT))),
+        ("died", _when(_time(letter, reserved.DEAD_AT))),
         ("deliveries", deliveries),
-        ("put", _when(letter.enqueued_at)),
         ("priority", known(letter.priority)),
         ("bytes", f"{len(letter.raw):,}"),
         *((f"header {k}", v) for k, v in letter.headers.items() if not k.startswith(reserved.DEAD_PREFIX)),

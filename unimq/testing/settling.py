@@ -93,13 +93,13 @@ class Settling(Cases):
         await lab.nothing(queue)
         assert queue.dead.name == f"{lab.name}.dead"
         dead = await lab.receive(queue.dead)
-        assert dead.body == {"n": 1}
+        assert (dead.body, dead.headers["unimq-dead-origin"]) == ({"n": 1}, lab.name)
         assert dead.headers["unimq-dead-reason"] == "not for us: ü"
         assert before - 1 < float(dead.headers["unimq-dead-at"]) < time.time() + 1
-        assert dead.headers["unimq-dead-origin"] == lab.name
+        put = message.enqueued_at
+        assert dead.headers.get("unimq-dead-put") == (None if put is None else f"{put:.3f}")
         assert dead.headers.get("unimq-dead-deliveries") == (None if message.delivery_count is None else "1")
-        if lab.capabilities.headers:
-            assert dead.headers["own"] == "kept"
+        assert dead.headers.get("own") == ("kept" if lab.capabilities.headers else None)
         await dead.ack()
         await lab.nothing(queue.dead)
 
