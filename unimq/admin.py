@@ -41,8 +41,9 @@ def size(channel: "Channel[Any]") -> int:
 
 
 def peek(channel: "Channel[Any]", limit: int) -> list[Letter[Any]]:
-    """Up to `limit` ready messages, host by host."""
-    each = _ask("peek", channel, lambda session, deadline: session.peek(channel.name, limit, deadline))
+    """Up to `limit` ready messages, host by host; of each no more than it can show."""
+    most = min(limit, channel.capabilities.limits.peek or limit)
+    each = _ask("peek", channel, lambda session, deadline: session.peek(channel.name, most, deadline))
     return [_peeked(channel, raw) for deliveries in each for raw in deliveries][:limit]
 
 

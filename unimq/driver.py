@@ -170,7 +170,7 @@ class Session(Protocol):
 
         Must pipeline where the protocol can. A connection that is found broken before anything was written is raised.
         When it breaks later, the certain outcomes are returned, the rest as `ConnectionLost` or `Timeout`: `in_doubt`
-        for those whose request may have left, not for those that were never written.
+        for those whose request may have left, not for those that were never written, which are sent again elsewhere.
         """
         ...
 
@@ -250,7 +250,7 @@ class Session(Protocol):
     def peek(self, queue: str, limit: int, deadline: float) -> Sequence[Delivery]:
         """Look at up to `limit` ready messages, next one first, without taking them. Capability *peek*.
 
-        May show fewer, at most `Limits.peek`. Looking changes neither the order nor a count.
+        `limit` is at most `Limits.peek`; it may show fewer. Looking changes neither the order nor a count.
         """
         ...
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from unimq.errors import BatchError, UnimqError
+from unimq.errors import BatchError, ConnectError, ConnectionLost, Timeout, UnimqError
 
-__all__ = ["errors_of", "in_parts", "outcome_of", "raise_failures", "raise_one", "the_one"]
+__all__ = ["errors_of", "in_parts", "is_unsent", "outcome_of", "raise_failures", "raise_one", "raise_unsent", "the_one"]
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -16,6 +16,18 @@ def raise_one(outcomes: Sequence[object]) -> None:
     """Raise the one outcome, if it is an error."""
     if isinstance(outcomes[0], UnimqError):
         raise outcomes[0]
+
+
+def is_unsent(outcome: object) -> bool:
+    """Whether the way there was broken before anything was sent: it may be sent again, on another way."""
+    return isinstance(outcome, (ConnectError, ConnectionLost, Timeout)) and not outcome.in_doubt
+
+
+def raise_unsent(outcomes: Sequence[object]) -> None:
+    """Raise the first, where all were unsent: nothing of the call has left, and that is for the pool to deal with."""
+    first = outcomes[0]
+    if isinstance(first, UnimqError) and all(map(is_unsent, outcomes)):
+        raise first
 
 
 def the_one(outcomes: Sequence[R | UnimqError]) -> R:

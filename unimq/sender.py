@@ -13,10 +13,7 @@ from unimq.driver import Outgoing
 from unimq.envelope import check_headers
 from unimq.errors import (
     BatchError,
-    ConnectError,
-    ConnectionLost,
     InvalidArgument,
-    Timeout,
     TooLarge,
     UnimqError,
     Unsupported,
@@ -24,6 +21,7 @@ from unimq.errors import (
 from unimq.links import Link
 from unimq.message import Receipt
 from unimq.options import seconds, short
+from unimq.outcomes import is_unsent, raise_unsent
 
 if TYPE_CHECKING:
     from unimq.channel import Channel
@@ -157,14 +155,29 @@ class Sender(Generic[T]):
         return outcome
 
     def send(self, messages: Sequence[Outgoing], key: str | None, deadline: float) -> "list[Receipt | UnimqError]":
-        """Send built messages in one exchange with one host; the outcome of each, in order."""
-        return self._send(self._exchange, messages, key, deadline)
+        """Send built messages in one exchange with one host; the outcome of each, in order.
+
+        Those that a connection which broke in the middle had not sent yet are sent over another one.
+        """
+        outcomes = self._send(self._exchange, messages, key, deadline)
+        while unsent := [place for place, one in enumerate(outcomes) if type(one) is not Receipt and is_unsent(one)]:
+            if time.monotonic() >= deadline:
+                break
+            try:
+                again = self._send(self._exchange, [messages[place] for place in unsent], key, deadline)
+            except UnimqError as error:
+                for place in unsent:
+                    outcomes[place] = error
+                break
+            for place, outcome in zip(unsent, again, strict=True):
+                outcomes[place] = outcome
+        return outcomes
 
     def _send(self, exchange: "Callable[[Link, _Put[W]], R]", what: W, key: str | None, deadline: float) -> R:
         """Run `exchange` with one host.
 
-        A host that cannot be reached in time, or an idle connection that turns out dead before anything was sent, is
-        passed over: that cannot duplicate. Nothing else is repeated.
+        A host that cannot be reached in time, or a connection that turns out dead before anything was sent, is passed
+        over, whether the driver raises that or returns it: that cannot duplicate. Nothing else is repeated.
         """
         channel = self._channel
         pool = channel.pool
@@ -179,8 +192,8 @@ class Sender(Generic[T]):
         for host in others:
             try:
                 return pool.lend(host, deadline, exchange, put)
-            except (ConnectError, ConnectionLost, Timeout) as error:
-                if error.in_doubt or time.monotonic() >= deadline:
+            except UnimqError as error:
+                if not is_unsent(error) or time.monotonic() >= deadline:
                     raise
         return pool.lend(last, deadline, exchange, put)
 
@@ -208,6 +221,7 @@ class Sender(Generic[T]):
         outcome = link.session.send(name, (message,), deadline)[0]
         if isinstance(outcome, UnimqError):
             self._channel.pool.discard_broken(link, (outcome,))
+            raise_unsent((outcome,))
             return outcome
         return Receipt(message.id or outcome, known.confirmed, name)
 
@@ -222,6 +236,7 @@ class Sender(Generic[T]):
             for message, outcome in zip(messages, outcomes, strict=True)
         ]
         self._channel.pool.discard_broken(link, outcomes)
+        raise_unsent(outcomes)
         return results
 
     def _recheck(self, proved: Capabilities, messages: Sequence[Outgoing]) -> None:

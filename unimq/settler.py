@@ -21,7 +21,7 @@ from unimq.hooks import Outcome
 from unimq.links import ENDED, Link
 from unimq.message import Letter
 from unimq.options import seconds, short
-from unimq.outcomes import errors_of, in_parts, outcome_of, raise_one, the_one
+from unimq.outcomes import errors_of, in_parts, outcome_of, raise_one, raise_unsent, the_one
 from unimq.sender import unsupported
 
 if TYPE_CHECKING:
@@ -276,6 +276,7 @@ class Settler(Generic[T]):
         letters, call, deadline, _ = group
         outcomes = call(link.session, letters, deadline)
         self._channel.pool.discard_broken(link, outcomes)
+        raise_unsent(outcomes)
         return outcomes
 
     def _held_group(self, link: Link, group: "_Group[T]") -> Sequence[object]:

@@ -44,6 +44,24 @@ def test_its_own_name_and_unknown_ones_are_refused() -> None:
         unimq.connect("memory://?profile=sqlit")
 
 
+def test_no_more_is_peeked_at_than_can_be_shown(imitating: Opener, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The session is not asked for more than its backend can show."""
+    asked: list[int] = []
+    session = type(imitating(peek=native(), limits=Limits(peek=2)).session)
+    real = session.peek
+
+    def peek(self: Any, queue: str, limit: int, deadline: float) -> Any:
+        asked.append(limit)
+        return real(self, queue, limit, deadline)
+
+    monkeypatch.setattr(session, "peek", peek)
+    with unimq.Queue(f"memory://{name}/jobs?profile=imitated") as queue:
+        queue.put_many([1, 2, 3])
+        assert [message.body for message in queue.peek(10)] == [1, 2]
+        assert [message.body for message in queue.peek(1)] == [1]
+    assert asked == [2, 1]
+
+
 def test_the_face_refuses_what_is_absent(imitating: Opener, name: str) -> None:
     """Before anything is sent, and by the backend's limits."""
     imitating(nack=absent(), nack_delay=absent(), limits=Limits(body=5, name=20))

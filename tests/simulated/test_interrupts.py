@@ -1,5 +1,6 @@
 """Exceptions that come out of a signal handler at any moment: Ctrl-C, a time limit."""
 
+import math
 import random
 import signal
 import sys
@@ -23,13 +24,17 @@ class TimeLimit(BaseException):
     """What a handler raises."""
 
 
+LENDING = ("unimq/pool.py", "unimq/hosts.py", "unimq/links.py")
+SETTLING = ("unimq/settler.py", "unimq/claims.py", "unimq/keeper.py", "unimq/outcomes.py", "unimq/links.py")
+
+
 @contextmanager
-def raising_at(step: int) -> Iterator[list[int]]:
+def raising_at(step: int, modules: tuple[str, ...] = LENDING) -> Iterator[list[int]]:
     """Raise `TimeLimit` before the `step`-th step of the interpreter in the modules that lend sessions."""
     seen = [0]
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
-        if not frame.f_code.co_filename.endswith(("unimq/pool.py", "unimq/hosts.py", "unimq/links.py")):
+        if not frame.f_code.co_filename.endswith(modules):
             return None
         frame.f_trace_opcodes = True
         if event == "opcode":
@@ -106,6 +111,44 @@ def test_an_exception_at_any_step_costs_no_session(
     assert step > 50
 
 
+WAYS: "dict[str, Callable[[unimq.Queue[int], list[unimq.Message[int]]], None]]" = {
+    "ack": lambda _, messages: messages[0].ack(),
+    "ack many": lambda queue, messages: queue.ack(messages),
+    "nack": lambda _, messages: messages[0].nack(),
+    "nack many": lambda queue, messages: queue.nack(messages),
+    "reject": lambda _, messages: messages[0].reject(),
+}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("scheme", ["simsame", "simduplex"])
+@pytest.mark.parametrize("way", WAYS)
+def test_an_exception_at_any_step_costs_no_claim(way: str, scheme: str, broker: Broker) -> None:
+    """Wherever it comes while messages are settled: what the server still holds for them can be settled again."""
+    step, seen = -1, [0]
+    while seen[0] >= step:
+        step += 1
+        with unimq.Queue[int](f"{scheme}://{broker.name}/jobs?timeout=5s") as queue:
+            queue.put_many([0, 1])
+            messages = queue.get_many(2, timeout=0)
+            with suppress(TimeLimit), raising_at(step, SETTLING) as seen:
+                WAYS[way](queue, messages)
+            for message in messages:
+                held = broker.jobs.get(message._raw.token)
+                if held is not None and held.holder is not None:
+                    assert not message.settled
+                    message.ack()
+                with suppress(unimq.AlreadySettled, unimq.LeaseLost):
+                    message.ack()
+            assert [job for job in broker.jobs.values() if job.holder is not None] == []
+            (host,) = queue.client.pool.hosts
+            assert [link.held for link in host.links if link.held] == []
+            host.keeper._end_over(math.inf)  # what was interrupted before it said that it was settled
+            assert not host.keeper._ending
+        broker.jobs.clear()
+    assert step > 50
+
+
 def test_an_exception_while_standing_in_line_leaves_the_line(broker: Broker) -> None:
     """What would have been given to the one who left goes to the next."""
     for step in range(1, 200, 7):
@@ -163,6 +206,50 @@ def test_a_time_limit_by_signal_costs_no_session() -> None:
             assert not host.opening
             assert not host.line
             queue.put(2, timeout=1)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs signals that come after a time")
+def test_a_time_limit_by_signal_costs_no_claim() -> None:
+    """20,000 interruptions of acks and nacks: each message can be settled afterwards, and no session is lost."""
+    chance, armed, hits, turns = random.Random(7), [False], 0, 0  # noqa: S311 - no secret
+
+    def handler(*_: object) -> None:
+        if armed[0]:
+            armed[0] = False
+            raise TimeLimit
+
+    before = signal.signal(signal.SIGALRM, handler)
+    end = time.monotonic() + 100
+    try:
+        with unimq.Queue[int]("memory://claims/jobs?max_sessions=2&timeout=5s") as queue:
+            queue.put_many(range(10))
+            while hits < 20_000 and time.monotonic() < end:
+                turns += 1
+                messages = queue.get_many(2, timeout=0)
+                ways = [messages[0].ack, messages[0].nack, lambda: queue.ack(messages), lambda: queue.nack(messages)]  # noqa: B023
+                try:
+                    armed[0] = True
+                    signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-6, 3e-5))
+                    ways[turns % 4]()
+                    armed[0] = False
+                except TimeLimit:
+                    hits += 1
+                for message in messages:
+                    with suppress(unimq.AlreadySettled, unimq.LeaseLost):
+                        message.ack()
+                queue.put_many([1, 2])
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            assert hits > 2_000
+            assert queue.stats().leased == 0
+            host = queue.client.pool.hosts[0]
+            assert [link for link in host.links if link.user] == []
+            assert not host.opening
+            assert not host.line
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
