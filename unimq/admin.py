@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from unimq.driver import Delivery, Session, Stats
 from unimq.errors import Unsupported
 from unimq.message import Letter
-from unimq.sender import text, unsupported
+from unimq.sender import text
 
 if TYPE_CHECKING:
     from unimq.channel import Channel
@@ -66,7 +66,7 @@ def delete(channel: "Channel[Any]") -> None:
 def _ask(capability: str, channel: "Channel[Any]", call: Callable[[Session, float], R]) -> list[R]:
     channel.check_open()
     if not channel.capabilities[capability]:
-        raise unsupported(channel, capability)
+        channel.refuse(capability)
     return channel.client.ask_hosts(call, channel.deadline())
 
 

@@ -35,7 +35,6 @@ from unimq.errors import (
 )
 from unimq.message import Letter, Receipt
 from unimq.options import short, timeout_seconds
-from unimq.sender import unsupported
 from unimq.source import Cancellation
 
 if TYPE_CHECKING:
@@ -157,9 +156,9 @@ class Caller:
         """
         channel.check_open()
         if not channel.capabilities.call:
-            raise unsupported(channel, "call")
+            channel.refuse("call")
         if listener is not None and not channel.capabilities.progress:
-            raise unsupported(channel, "progress")
+            channel.refuse("progress")
         if self._pid != os.getpid():
             self._forget()  # the replies to a parent's calls are the parent's
         lasts = _lasting(timeout, channel)

@@ -10,14 +10,14 @@ from unimq import headers as reserved
 from unimq.capabilities import Capabilities, Limits
 from unimq.codec import Codec
 from unimq.driver import Delivery
-from unimq.errors import Closed, InvalidArgument, InvalidMessage, InvalidName
+from unimq.errors import Closed, InvalidArgument, InvalidMessage, InvalidName, Unsupported
 from unimq.hooks import Hooks
 from unimq.layers import transforms
 from unimq.masking import shown_name
 from unimq.options import Settings, count
 from unimq.pool import Pool
 from unimq.receiver import Receiver
-from unimq.sender import Sender, unsupported
+from unimq.sender import Sender
 from unimq.settler import Settler
 from unimq.url import URL
 
@@ -95,12 +95,23 @@ class Channel(Generic[T]):
         given = self.settings.given()
         for option, capability in _NEEDS.items():
             if option in given and not self.capabilities[capability]:
-                raise unsupported(self, capability, f"{option}= needs it; ")
+                self.refuse(capability, f"{option}= needs it; ")
 
     @property
     def capabilities(self) -> Capabilities:
         """What the backend can do, as far as is known: the server may have proved less than was declared."""
         return self.pool.capabilities
+
+    def refuse(self, name: str, why: str = "") -> NoReturn:
+        """Raise the error for an absent capability: what, where, why, and what would have it."""
+        capability = self.capabilities[name]
+        reason = f" ({capability.note})" if capability.note else ""
+        remedy = "choose a backend that has it: `unimq diff`"
+        if capability.level == "opt-in":
+            remedy = f"add ?emulate={name}"
+        where = f"queue {self.shown!r} of {self.where}"
+        msg = f"{name} is {capability.level} on {where}{reason}; {why}{remedy}"
+        raise Unsupported(msg)
 
     def dead_channel(self) -> "Channel[T]":
         """The dead-letter queue: a sibling `<name>.dead`, or what `?dead=` names, on another client for a URL."""

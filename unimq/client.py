@@ -16,6 +16,7 @@ from unimq.capabilities import Capabilities
 from unimq.channel import DEAD_SUFFIX, Channel, refuse_pickling
 from unimq.codec import codec_for
 from unimq.driver import Session
+from unimq.drivers import driver_of
 from unimq.errors import Closed, InvalidArgument, InvalidURL, Unsupported
 from unimq.hooks import Hooks
 from unimq.masking import without_frames
@@ -79,7 +80,7 @@ class Client:
             InvalidArgument, Unsupported: a requirement nobody knows, or one that does not hold.
         """
         url = URL.parse(url)
-        self.driver = registry.driver_of(url)
+        self.driver = driver_of(url)
         self.url = url if self.driver.path_is_queue else url.anchored()
         registry.require_library(self.driver)
         self.settings = Settings.read(self.url, self.driver.options)

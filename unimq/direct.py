@@ -140,10 +140,8 @@ def again(letter: "Letter[Any]") -> bool:
 
 def report(letter: "Letter[Any]", done: int, total: int) -> None:
     """Tell whoever waits for the reply how far the work is."""
-    from unimq.sender import unsupported  # noqa: PLC0415 - it needs messages, which need this
-
     if not letter._channel.capabilities.progress:
-        raise unsupported(letter._channel, "progress")
+        letter._channel.refuse("progress")
     for name, value in (("done", done), ("total", total)):
         if type(value) is not int or not 0 <= value <= _MOST:
             msg = f"{name}={short(value)}: must be an int from 0 to {_MOST}"

@@ -20,7 +20,6 @@ from unimq.message import Letter
 from unimq.options import count, short
 from unimq.place import place_of
 from unimq.queue import Queue
-from unimq.sender import unsupported
 from unimq.transfer import BATCH, PARTS, Moved, Part, drain, fit, for_ever, lost_on, outgoing_of, parts_of
 
 if TYPE_CHECKING:
@@ -107,7 +106,7 @@ def export_lines(  # noqa: PLR0913 - each is a keyword of its own
     if take:
         _check_guarantee(channel)
     elif not channel.capabilities.peek:
-        raise unsupported(channel, "peek", "to take them, and so remove them, is another way; ")
+        channel.refuse("peek", "to take them, and so remove them, is another way; ")
     source.ping()
     if not leave_delayed:
         _check_delayed(channel)

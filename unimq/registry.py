@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 from unimq.capabilities import nearest
 from unimq.driver import CONTRACT_VERSION, Driver
 from unimq.errors import DriverMissing, InvalidURL
-from unimq.url import URL
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -33,20 +32,6 @@ def driver(scheme: str) -> Driver:
     """
     found = _drivers.get(scheme)
     return found if found is not None else _load(scheme)
-
-
-def driver_of(url: URL) -> Driver:
-    """The driver of `url`, with the journal that it names.
-
-    Raises:
-        InvalidURL, DriverMissing: as `driver`, for the journal's store too.
-    """
-    found, journal = driver(url.scheme), url.options.get("journal")
-    if journal is None:
-        return found
-    from unimq.journal import Journaled  # noqa: PLC0415 - only a journal needs it
-
-    return Journaled(found, journal)
 
 
 def schemes() -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from unimq.outcomes import is_unsent, raise_unsent
 if TYPE_CHECKING:
     from unimq.channel import Channel
 
-__all__ = ["Sender", "WithContext", "bodies_of", "text", "unsupported"]
+__all__ = ["Sender", "WithContext", "bodies_of", "text"]
 
 T = TypeVar("T")
 W = TypeVar("W")
@@ -242,9 +242,9 @@ class Sender(Generic[T]):
     def _recheck(self, proved: Capabilities, messages: Sequence[Outgoing]) -> None:
         """Refuse what the server, now that it was met, turns out not to do."""
         if not proved.delay and any(message.delay for message in messages):
-            raise unsupported(self._channel, "delay")
+            self._channel.refuse("delay")
         if not proved.priority and any(message.priority != Outgoing(b"").priority for message in messages):
-            raise unsupported(self._channel, "priority")
+            self._channel.refuse("priority")
         for message in messages:
             self._check_size(message, proved.limits.body)
 
@@ -252,7 +252,7 @@ class Sender(Generic[T]):
 
     def _needs(self, name: str) -> None:
         if not self._channel.capabilities[name]:
-            raise unsupported(self._channel, name)
+            self._channel.refuse(name)
 
     def _headers(
         self, headers: Mapping[str, str] | None, reply_to: str | None, correlation_id: str | None
@@ -318,16 +318,6 @@ def bodies_of(bodies: Iterable[T]) -> Iterable[T]:
         msg = f"bodies={short(bodies)}: must be a list or another iterable of bodies; a single one has put() or call()"
         raise InvalidArgument(msg)
     return bodies
-
-
-def unsupported(channel: "Channel[Any]", name: str, why: str = "") -> Unsupported:
-    """The error for an absent capability: what, where, why, and what would have it."""
-    capability = channel.capabilities[name]
-    reason = f" ({capability.note})" if capability.note else ""
-    remedy = f"add ?emulate={name}" if capability.level == "opt-in" else "choose a backend that has it: `unimq diff`"
-    return Unsupported(
-        f"{name} is {capability.level} on queue {channel.shown!r} of {channel.where}{reason}; {why}{remedy}"
-    )
 
 
 def _check_key(key: object) -> None:

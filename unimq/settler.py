@@ -22,7 +22,6 @@ from unimq.links import ENDED, Link
 from unimq.message import Letter
 from unimq.options import seconds, short
 from unimq.outcomes import errors_of, in_parts, outcome_of, raise_one, raise_unsent, the_one
-from unimq.sender import unsupported
 
 if TYPE_CHECKING:
     from unimq.channel import Channel
@@ -121,7 +120,7 @@ class Settler(Generic[T]):
         if channel.is_dead:
             return self._many(letters, ack_all, "reject")
         if not channel.capabilities.dead_letters:
-            raise unsupported(channel, "dead_letters")
+            channel.refuse("dead_letters")
         dead = channel.dead_channel()
         return self._move(letters, dead, lambda letter: dead_letter_of(letter, dead, *why(letter)), "reject")
 
@@ -129,7 +128,7 @@ class Settler(Generic[T]):
         """Refuse what cannot be extended: here, or this message."""
         link_of(letter)
         if not self._channel.capabilities.extend:
-            raise unsupported(self._channel, "extend")
+            self._channel.refuse("extend")
 
     def extend(self, letter: Letter[T], duration: float | timedelta | None) -> float:
         """Keep the lease for at least that long from now; returns the seconds granted."""
@@ -357,10 +356,10 @@ class Settler(Generic[T]):
     def _nack_delay(self, delay: float | timedelta) -> float:
         channel = self._channel
         if not channel.capabilities.nack:
-            raise unsupported(channel, "nack")
+            channel.refuse("nack")
         wait = seconds(delay, "delay")
         if wait and not channel.capabilities.nack_delay:
-            raise unsupported(channel, "nack_delay")
+            channel.refuse("nack_delay")
         return wait
 
     def _is_last(self, letter: Letter[T]) -> bool:

@@ -6,10 +6,10 @@ from typing import Any, Final, NamedTuple
 import click
 import msgspec
 
-from unimq import registry
 from unimq.capabilities import CAPABILITY_NAMES, Capabilities, Capability
 from unimq.cli.arguments import json_option, two_urls, url_argument
 from unimq.cli.show import known, note, print_json, print_table
+from unimq.drivers import driver_of
 from unimq.options import Settings
 from unimq.url import URL
 
@@ -61,7 +61,7 @@ class Change(NamedTuple):
 def _declared(url: str | None) -> tuple[URL, Capabilities]:
     """What is declared for a URL, whose options are checked; its client library need not be installed."""
     parsed = URL.parse(url)
-    driver = registry.driver_of(parsed)
+    driver = driver_of(parsed)
     settings = Settings.read(parsed, driver.options)
     return parsed, driver.capabilities(parsed).emulating(settings.emulate)
 
