@@ -48,7 +48,7 @@ def dead_letter_of(
         origin[reserved.DEAD_VERBATIM] = "yes"
     story = {reserved.DEAD_REASON: reserved.reason_text(reason), reserved.DEAD_AT: f"{time.time():.6f}"}
     if letter.enqueued_at is not None:
-        story[reserved.DEAD_PUT] = f"{letter.enqueued_at:.3f}"
+        story[reserved.DEAD_PUT] = f"{letter.enqueued_at:.6f}"
     if deliveries is not None:
         story[reserved.DEAD_DELIVERIES] = str(deliveries)
     whole = {**story, reserved.DEAD_DETAILS: reserved.details_text(details)} if details else story

@@ -97,7 +97,7 @@ class Settling(Cases):
         assert dead.headers["unimq-dead-reason"] == "not for us: ü"
         assert before - 1 < float(dead.headers["unimq-dead-at"]) < time.time() + 1
         put = message.enqueued_at
-        assert dead.headers.get("unimq-dead-put") == (None if put is None else f"{put:.3f}")
+        assert dead.headers.get("unimq-dead-put") == (None if put is None else f"{put:.6f}")
         assert dead.headers.get("unimq-dead-deliveries") == (None if message.delivery_count is None else "1")
         assert dead.headers.get("own") == ("kept" if lab.capabilities.headers else None)
         await dead.ack()
