@@ -129,9 +129,16 @@ class Taker:
         return self._holding.take(flow, limit)
 
     def _flow(self, flow: Subscription, deadline: float, *, told: bool) -> None:
-        """Wait for the first message of it."""
+        """Wait for the first message of it.
+
+        The poll of one that has just begun anew asks twice: a broker that is busy with what the end of the other one
+        gave back may serve a browser before the subscription that stands before it, which has its turn in the next
+        round.
+        """
         if deadline - time.monotonic() < _POLL:
             self._fence([flow], 1, _grace(deadline), told=told)
+            if not told and not flow.frames:
+                self._fence([flow], 1, _grace(deadline), told=True)
         elif not told:
             self._wire.write(_taking(flow), deadline)
         if not flow.frames and deadline - time.monotonic() > _WORTH_WAITING:
