@@ -65,12 +65,13 @@ def test_each_put_of_a_batch_has_its_own_outcome(broker: Broker) -> None:
 
 
 def test_a_lost_connection_reaches_every_put_of_its_batch(broker: Broker) -> None:
-    """In doubt, each."""
+    """In doubt, each, however many go together."""
 
     async def test(queue: "unimq.AsyncQueue[Any]") -> None:
-        broker.faults.append(("send", "after"))
+        broker.faults.extend([("send", "after")] * 3)
         results = await asyncio.gather(*[queue.put(n) for n in range(3)], return_exceptions=True)
         assert all(isinstance(result, unimq.ConnectionLost) and result.in_doubt for result in results)
+        broker.faults.clear()
 
     run(broker, test)
 

@@ -1,13 +1,16 @@
 """Batches of what tasks ask for, with a thread pool that works when the test says so."""
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from unimq import UnimqError
+import unimq
+from unimq import Closed, Timeout, UnimqError
 from unimq.aio.threads import Batcher
 
 
@@ -26,6 +29,10 @@ class ByHand(Executor):
             self.submitted.pop()()
 
 
+def soon() -> float:
+    return time.monotonic() + 60
+
+
 async def turn() -> None:
     """Let every other task go on until it waits, and what it called soon run."""
     for _ in range(5):
@@ -37,12 +44,12 @@ def test_what_was_cancelled_before_its_batch_started_is_not_done() -> None:
     done: list[int] = []
     threads = ByHand()
 
-    def work(items: list[int]) -> Sequence[int]:
+    def work(items: list[int], _: float) -> Sequence[int]:
         done.extend(items)
         return [item * 10 for item in items]
 
     async def main() -> None:
-        batcher = Batcher(work, lambda: threads)
+        batcher = Batcher(work, lambda: threads, soon)
         tasks = [asyncio.create_task(batcher.run(number)) for number in range(3)]
         await turn()
         tasks[1].cancel()
@@ -68,13 +75,13 @@ def test_what_fails_fails_for_every_member() -> None:
     threads = ByHand()
     failures: list[Exception] = [UnimqError("no"), ZeroDivisionError()]
 
-    def work(items: list[int]) -> Sequence[int]:
+    def work(items: list[int], _: float) -> Sequence[int]:
         if failures:
             raise failures.pop()
         return items
 
     async def main() -> None:
-        batcher = Batcher(work, lambda: threads)
+        batcher = Batcher(work, lambda: threads, soon)
         for expected in (ZeroDivisionError, UnimqError):
             tasks = [asyncio.create_task(batcher.run(number)) for number in range(2)]
             await turn()
@@ -85,5 +92,95 @@ def test_what_fails_fails_for_every_member() -> None:
         await turn()
         threads.run()
         assert await task == 7
+
+    asyncio.run(main())
+
+
+def test_each_item_has_a_deadline_of_its_own() -> None:
+    """From when it was given: near ones go together until the first of them, and what is too late is not sent."""
+    threads, sent = ByHand(), list[tuple[list[str], float]]()
+    start = time.monotonic()
+    deadlines = {"late": start - 1, "a": start + 100, "b": start + 101, "c": start + 200, "d": start + 90}
+    given = iter(deadlines.values())
+
+    def work(items: list[str], until: float) -> Sequence[str]:
+        sent.append((items, until))
+        return items
+
+    async def main() -> None:
+        batcher = Batcher(work, lambda: threads, lambda: next(given))
+        tasks = [asyncio.create_task(batcher.run(name)) for name in deadlines]
+        await turn()
+        threads.run()
+        late, *others = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(late, Timeout)
+        assert not late.in_doubt
+        assert others == ["a", "b", "c", "d"]
+
+    asyncio.run(main())
+    assert sent == [(["a", "b"], deadlines["a"]), (["c"], deadlines["c"]), (["d"], deadlines["d"])]
+
+
+def test_a_loop_that_ends_early_keeps_none_waiting() -> None:
+    """What another loop asks for afterwards is done, whatever became of the first."""
+    with ThreadPoolExecutor(1) as threads:
+        batcher = Batcher(lambda items, _: items, lambda: threads, soon)
+        loop = asyncio.new_event_loop()
+        abandoned = loop.create_task(batcher.run(1))
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        loop.close()
+        assert asyncio.run(asyncio.wait_for(batcher.run(2), 10)) == 2
+        del abandoned
+
+
+def test_what_cannot_be_begun_fails() -> None:
+    """All that waits is told why, and what comes later is another matter."""
+    refusals: list[Exception] = [Closed("closed"), RuntimeError("can't start new thread")]
+    threads = ByHand()
+
+    def executor() -> Executor:
+        if refusals:
+            raise refusals.pop(0)
+        return threads
+
+    async def main() -> None:
+        batcher = Batcher(lambda items, _: items, executor, soon)
+        for expected in (Closed, RuntimeError):
+            with pytest.raises(expected):
+                await batcher.run(1)
+        task = asyncio.create_task(batcher.run(2))
+        await turn()
+        threads.run()
+        assert await task == 2
+
+    asyncio.run(main())
+
+
+def test_a_queue_that_stalls_holds_up_no_other_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many stall, and whatever else the client is asked."""
+    from unimq_memory.session import MemorySession
+
+    goes_on, stalled = threading.Event(), threading.Semaphore(0)
+    real = MemorySession.send
+
+    def send(self: MemorySession, queue: str, *arguments: Any) -> Any:
+        if queue.startswith("stalls"):
+            stalled.release()
+            assert goes_on.wait(30)
+        return real(self, queue, *arguments)
+
+    monkeypatch.setattr(MemorySession, "send", send)
+
+    async def main() -> None:
+        async with unimq.AsyncClient("memory://stalls?max_sessions=64") as client:
+            puts = [asyncio.create_task(client.queue(f"stalls{number}").put(1)) for number in range(20)]
+            try:
+                for _ in puts:
+                    assert await asyncio.to_thread(stalled.acquire, timeout=20)
+                await asyncio.wait_for(client.queue("other").put(1), 20)
+            finally:
+                goes_on.set()
+            await asyncio.gather(*puts)
 
     asyncio.run(main())

@@ -37,7 +37,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _THREADS: Final = 8
-"""Most threads of one client for what is not a waiting get; they start when they are needed."""
+"""Most threads of one client for single calls; they start when they are needed."""
+_BATCHES: Final = 10_000
+"""Most threads for batches, of which each queue has one at a time of each kind: one that stalls keeps none waiting."""
 
 
 @twin_of(Client)
@@ -60,7 +62,8 @@ class AsyncClient:
         self.url = self.sync.url
         self.faces: weakref.WeakSet[AsyncQueue[Any]] = weakref.WeakSet()
         self._pid = os.getpid()
-        self._executor: ThreadPoolExecutor | None = None
+        self._executors: dict[int, ThreadPoolExecutor] = {}
+        """By how many threads they may have."""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -133,12 +136,12 @@ class AsyncClient:
 
     def __del__(self) -> None:
         # What was never used, or is the parent's of a fork, holds nothing of this process.
-        if not hasattr(self, "_executor") or self.sync.pool.closed or self._pid != os.getpid():
+        if not hasattr(self, "_executors") or self.sync.pool.closed or self._pid != os.getpid():
             return
-        if self._executor is not None or self.sync.pool.links:
+        if self._executors or self.sync.pool.links:
             msg = f"{self!r} was not closed: use `async with`, or await close()"
             warnings.warn(msg, ResourceWarning, stacklevel=2, source=self)
-            in_background(_close, self.sync, self._executor)
+            in_background(_close, self.sync, list(self._executors.values()))
 
     def __repr__(self) -> str:
         made = hasattr(self, "sync")
@@ -148,18 +151,24 @@ class AsyncClient:
 
     # For the other parts of unimq
 
-    def executor(self) -> ThreadPoolExecutor:
-        """The threads for what blocks, made when they are first needed."""
+    def batches(self) -> ThreadPoolExecutor:
+        """The threads for what the tasks of one queue do together."""
+        return self._executor(_BATCHES)
+
+    def _executor(self, most: int) -> ThreadPoolExecutor:
+        """So many threads, made when they are first needed."""
         self.sync.check_open()
         if self._pid != os.getpid():
-            self._pid, self._executor = os.getpid(), None  # the parent's threads are not in the child of a fork
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"unimq {self.sync.driver.name}")
-        return self._executor
+            self._pid, self._executors = os.getpid(), {}  # the parent's threads are not in the child of a fork
+        found = self._executors.get(most)
+        if found is None:
+            made = ThreadPoolExecutor(most, thread_name_prefix=f"unimq {self.sync.driver.name}")
+            found = self._executors.setdefault(most, made)
+        return found
 
     def submit(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> "Future[R]":
         """Start a blocking part in a thread."""
-        return self.executor().submit(call, *args, **kwargs)
+        return self._executor(_THREADS).submit(call, *args, **kwargs)
 
     async def run(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a blocking part in a thread."""
@@ -182,12 +191,12 @@ class AsyncClient:
         self.sync.calls.close()
         for face in list(self.faces):
             face.stop()
-        _close(self.sync, self._executor if self._pid == os.getpid() else None)
+        _close(self.sync, list(self._executors.values()) if self._pid == os.getpid() else [])
 
 
-def _close(client: Client, executor: ThreadPoolExecutor | None) -> None:
+def _close(client: Client, executors: Sequence[ThreadPoolExecutor]) -> None:
     client.close()
-    if executor is not None:
+    for executor in executors:
         executor.shutdown()
 
 

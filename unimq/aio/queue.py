@@ -111,10 +111,14 @@ class AsyncQueue(Generic[T]):
         self._owns_client = owns_client
         self._dead: AsyncDeadLetterQueue[T] | None = None
         self._pump: Pump[T] = Pump(channel)
-        self._puts: Batcher[Outgoing, Receipt] = Batcher(self._send, client.executor)
-        self._asks: Batcher[tuple[str, Outgoing], Receipt | None] = Batcher(self._ask, client.executor)
-        self._acks: Batcher[Letter[T], None] = Batcher(channel.settler.ack_many, client.executor)
-        self._answers: Batcher[tuple[Letter[T], Outgoing], None] = Batcher(answer_each, client.executor)
+        self._puts: Batcher[Outgoing, Receipt] = Batcher(self._send, client.batches, channel.deadline)
+        self._asks: Batcher[tuple[str, Outgoing], Receipt | None] = Batcher(self._ask, client.batches, channel.deadline)
+        self._acks: Batcher[Letter[T], None] = Batcher(
+            lambda letters, _: channel.settler.ack_many(letters), client.batches, channel.deadline
+        )
+        self._answers: Batcher[tuple[Letter[T], Outgoing], None] = Batcher(
+            lambda replies, _: answer_each(replies), client.batches, channel.deadline
+        )
         channel.face = self
         client.faces.add(self)
 
@@ -323,13 +327,13 @@ class AsyncQueue(Generic[T]):
         self._pump.close()
         self._channel.close()
 
-    def _ask(self, requests: Sequence[tuple[str, Outgoing]]) -> Sequence[Receipt | UnimqError | None]:
+    def _ask(self, requests: Sequence[tuple[str, Outgoing]], until: float) -> Sequence[Receipt | UnimqError | None]:
         numbers, messages = [number for number, _ in requests], [message for _, message in requests]
-        asked = Asked(numbers, messages, [], self._channel.deadline())
+        asked = Asked(numbers, messages, [], until)
         return self._channel.client.calls.send(self._channel, asked)
 
-    def _send(self, messages: Sequence[Outgoing]) -> Sequence[Receipt | UnimqError]:
-        return self._channel.sender.send(messages, None, self._channel.deadline())
+    def _send(self, messages: Sequence[Outgoing], until: float) -> Sequence[Receipt | UnimqError]:
+        return self._channel.sender.send(messages, None, until)
 
     async def _get(self, limit: int, timeout: float | timedelta | None) -> list[AsyncMessage[T]]:
         longest = timeout_seconds(timeout)

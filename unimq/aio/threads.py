@@ -32,68 +32,108 @@ R = TypeVar("R")
 F = TypeVar("F", bound="asyncio.Future[Any]")
 
 _LARGEST_BATCH: Final = 1000
+_NEAR: Final = 0.1
+"""How much later than the first deadline of a batch another one may be, as a part of what is left until the first."""
 _CLOSE_MOST: Final = 0.5
 """Seconds that a thread has to end; it is interrupted."""
 _LOOKS_AFTER: Final = 1.0
 """Seconds after which a waiting pump looks whether it is still wanted: an interrupt may come a moment too early."""
 
 
-class Batcher(Generic[T, R]):
-    """Collects the items of concurrent tasks, and runs `work` on batches of them in a thread, one batch at a time."""
+class _Entry(Generic[T, R]):
+    """What a task asks for, until when, and where it waits."""
 
-    def __init__(self, work: Callable[[list[T]], Sequence[R | UnimqError]], executor: Callable[[], Executor]) -> None:
+    __slots__ = ("deadline", "future", "item")
+
+    def __init__(self, item: T, deadline: float, future: "asyncio.Future[R]") -> None:
+        self.item = item
+        self.deadline = deadline
+        self.future = future
+
+
+class Batcher(Generic[T, R]):
+    """Collects the items of concurrent tasks, and runs `work` on batches of them in a thread, one batch at a time.
+
+    Each item has a deadline of its own, from when it was given. Those of a batch are near one another, and the first of
+    them is that of the batch; so what waits behind a batch that stalls is told in time, and was not sent.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[list[T], float], Sequence[R | UnimqError]],
+        executor: Callable[[], Executor],
+        deadline: Callable[[], float],
+    ) -> None:
+        """`deadline` says until when, as a monotonic time, what is given now may last."""
         self._work = work
         self._executor = executor
+        self._deadline = deadline
         self._forget()
 
     def _forget(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        self._pending: deque[tuple[T, asyncio.Future[R]]] = deque()
+        self._pending: deque[_Entry[T, R]] = deque()
         self._running = False
 
     async def run(self, item: T) -> R:
         """What `work` gives for `item`, or raises. Cancelled before its batch has started, nothing is done with it."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[R] = loop.create_future()
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         if self._pid != os.getpid():
             self._forget()  # the tasks and threads of the parent are not in the child of a fork
         with self._lock:
-            self._pending.append((item, future))
+            self._pending.append(_Entry(item, self._deadline(), future))
             starts = not self._running
             self._running = True
         if starts:
-            # After the other tasks that are ready now: what they add belongs to the same batch.
-            loop.call_soon(self._start)
+            # At once, and not from the loop, which may end before it comes to that. The thread begins when this one
+            # waits, as a rule: what other tasks that are ready now add belongs to the same batch.
+            self._start()
         return await future
 
     def _start(self) -> None:
         try:
             self._executor().submit(self._run_batches)
-        except UnimqError as error:
+        except BaseException as error:
             with self._lock:
-                batch = [self._pending.popleft() for _ in range(len(self._pending))]
+                batch, self._pending = list(self._pending), deque()
                 self._running = False
-            failed: list[tuple[asyncio.Future[R], R | BaseException]] = [(future, error) for _, future in batch]
-            _resolve(failed)
+            self._tell(batch, [error] * len(batch))
+            if not isinstance(error, Exception):
+                raise
 
     def _run_batches(self) -> None:
-        while True:
-            with self._lock:
-                count = min(len(self._pending), _LARGEST_BATCH)
-                batch = [entry for _ in range(count) if not (entry := self._pending.popleft())[1].cancelled()]
-                if not count:
-                    self._running = False
-                    return
-            if batch:
-                self._run(batch)
+        while (batch := self._next()) is not None:
+            wanted = [entry for entry in batch if not entry.future.cancelled()]
+            if wanted:
+                self._tell(wanted, self._outcomes(wanted))
 
-    def _run(self, batch: list[tuple[T, "asyncio.Future[R]"]]) -> None:
+    def _next(self) -> list[_Entry[T, R]] | None:
+        """What goes together; `None`: nothing is left."""
+        batch: list[_Entry[T, R]] = []
+        with self._lock:
+            pending = self._pending
+            if not pending:
+                self._running = False
+                return None
+            first = pending[0].deadline
+            near = max(0.0, first - time.monotonic()) * _NEAR
+            while pending and len(batch) < _LARGEST_BATCH and abs(pending[0].deadline - first) <= near:
+                batch.append(pending.popleft())
+        return batch
+
+    def _outcomes(self, batch: list[_Entry[T, R]]) -> Sequence[R | BaseException]:
+        deadline = min(entry.deadline for entry in batch)
+        if deadline <= time.monotonic():
+            return [Timeout("not sent: what was asked for before it took until its deadline")] * len(batch)
         try:
-            outcomes: Sequence[R | BaseException] = self._work([item for item, _ in batch])
+            return self._work([entry.item for entry in batch], deadline)
         except BaseException as error:  # noqa: BLE001 - belongs to the tasks that wait, whatever it is
-            outcomes = [error] * len(batch)
-        in_loops(_resolve, [(future, outcome) for (_, future), outcome in zip(batch, outcomes, strict=True)])
+            return [error] * len(batch)
+
+    @staticmethod
+    def _tell(batch: list[_Entry[T, R]], outcomes: Sequence[R | BaseException]) -> None:
+        in_loops(_resolve, [(entry.future, outcome) for entry, outcome in zip(batch, outcomes, strict=True)])
 
 
 def in_loops(resolve: Callable[[list[tuple[F, R]]], object], results: Iterable[tuple[F, R]]) -> None:
