@@ -87,8 +87,9 @@ def main() -> None:
         pipeline.lines.put_many(LINES)
         pipeline.run()
         for queue in (pipeline.lines, pipeline.orders):
-            for letter in queue.dead.peek(10):
+            for letter in queue.dead.get_many(10, timeout=1.0):  # not every backend can peek
                 print(f"{queue.dead.name}: {letter.body!r}: {letter.headers['unimq-dead-reason']}")
+                letter.release()
         print(f"put back: {mended(pipeline)}")
         pipeline.run()
         total = 0

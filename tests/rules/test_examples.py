@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
+from programs import EXAMPLES, PIPELINE, PRICES, Manager, example
 
-EXAMPLES = Path(__file__).parent.parent.parent / "docs" / "examples"
 LINES = 60
 _LOSSY = '''
 """The spool driver, made forgetful: what is handed out is gone."""
@@ -136,12 +136,19 @@ def test_mistakes_have_no_traceback(arguments: list[str], reason: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-def example(name: str, *arguments: str) -> list[str]:
-    """The lines that an example prints."""
-    command = [sys.executable, "-W", "error", str(EXAMPLES / name), *arguments]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=50)
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout.splitlines()
+@pytest.mark.slow
+def test_a_worker_that_is_stopped_finishes_what_it_has_begun(tmp_path: Path) -> None:
+    """And no more: what it left is there when it is started again."""
+    manager = Manager(f"sqlite:///{tmp_path}/mail.db?queue=mail")
+    manager.put(3)
+    assert manager.run_until_begun(1) == ["begun 0", "sent 0", "stopped, done 1"]
+    assert manager.run_until_begun(2) == ["begun 1", "sent 1", "begun 2", "sent 2", "stopped, done 2"]
+
+
+@pytest.mark.parametrize("url", ["", "--url=memory://shop/prices"])
+def test_who_asks_gets_an_answer(url: str) -> None:
+    """Of one call, of many, and of one that is refused."""
+    assert example("prices.py", *filter(None, [url]), logs=True) == PRICES
 
 
 def test_the_web_application_has_its_work_done() -> None:
@@ -175,9 +182,4 @@ def test_the_service_stops_by_a_signal() -> None:
 @pytest.mark.parametrize("url", ["", "--url=memory://pipeline"])
 def test_the_pipeline_gives_up_what_is_wrong_and_mends_the_rest(url: str) -> None:
     """The line that is none is rejected, the missing price is given up and comes back, and the total is right."""
-    assert example("pipeline.py", *filter(None, [url])) == [
-        "lines.dead: 'no number': 'no number' has no number",
-        "orders.dead: {'what': 'coffee', 'number': 3}: nacked after 3 deliveries, the most that is allowed",
-        "put back: 1",
-        "total: 106",
-    ]
+    assert example("pipeline.py", *filter(None, [url])) == PIPELINE
