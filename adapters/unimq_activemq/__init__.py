@@ -23,9 +23,10 @@ Delivery
     are still in hand.
     With `?count_crashes=true` a message whose consumers die reaches `max_deliveries`: what comes back unsettled is not
     handed over, but sent once more with a higher count, to the tail, in one transaction. That is its price in order;
-    another is that all which a dead consumer held counts, whether it had looked at it or not, because the broker's
-    flag does not tell. So with `max_deliveries` nothing is fetched ahead, no subscription goes on, and what nobody saw
-    goes back as a copy. The broker forgets the flag when it is started again. Other programs that prefetch set it too.
+    another is that all which a dead consumer held counts, whether it had looked at it or not, because the broker's flag
+    does not tell. So with `max_deliveries` nothing is fetched ahead, no subscription goes on, and what nobody saw goes
+    back as a copy, and a wait for several queues polls them in turn, twenty times a second. The broker forgets the flag
+    when it is started again. Other programs that prefetch set it too.
     After kill -9 and a restart of the broker, all that was confirmed is there. Broker and client give signs of life
     every 10 s (`?heart_beat=`): a consumer that vanishes or freezes without a word loses its messages to others after
     two or three of these, and a get that waits notices a broker that stalls.

@@ -42,7 +42,7 @@ class ActiveMQSession(BaseSession):
         self.takes_back = not self._counts  # as copies, or those would be counted too
         self._holding = Holding(wire)
         self._holding.guards_all = self._counts  # what comes to a subscription that ends would be counted
-        self._taker = Taker(wire, self._holding)
+        self._taker = Taker(wire, self._holding, one_by_one=self._counts)
         self._mover = Mover(wire, self._holding, self._exchange, persistent=self._persistent)
         self._admin = Admin(wire, self._holding, self._taker)
 

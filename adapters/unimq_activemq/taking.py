@@ -19,6 +19,8 @@ __all__ = ["Taker"]
 
 _POLL: Final = 0.25
 """Seconds of waiting below which the fence comes first; with more, a message that is there arrives before the end."""
+_PAUSE: Final = 0.05
+"""Seconds between two rounds of polls."""
 _WORTH_WAITING: Final = 0.002
 """Seconds below which a queue that was found empty is not waited for."""
 
@@ -26,7 +28,9 @@ _WORTH_WAITING: Final = 0.002
 class Taker:
     """The receives of one session."""
 
-    def __init__(self, wire: Wire, holding: Holding) -> None:
+    def __init__(self, wire: Wire, holding: Holding, *, one_by_one: bool = False) -> None:
+        """With `one_by_one` no queue is asked for what may not be taken: it would go back marked as delivered."""
+        self._one_by_one = one_by_one
         self._wire = wire
         self._holding = holding
         self._turn = 0
@@ -40,6 +44,8 @@ class Taker:
         if self._flows:
             self.stop(list(self._flows), _grace(deadline))
         turned = self._turned(queues)
+        if self._one_by_one and len(queues) > 1:
+            return self._first_of(turned, limit, deadline)
         if deadline - time.monotonic() < _POLL and (taken := self._poll(turned, limit, _grace(deadline))):
             return taken
         if deadline - time.monotonic() < _WORTH_WAITING:
@@ -48,6 +54,17 @@ class Taker:
         if taken and limit > 1:
             taken += self._poll(turned, limit - 1, _grace(0.0))
         return taken
+
+    def _first_of(self, queues: Sequence[str], limit: int, deadline: float) -> list[Taken]:
+        """What the first queue has that has something: polled one after the other, round by round."""
+        while True:
+            for queue in queues:
+                if taken := self._some(queue, limit, _grace(deadline)):
+                    return taken
+            rest = deadline - time.monotonic()
+            if rest < _WORTH_WAITING or self._interrupted:
+                return []
+            self._wire.wait(lambda: self._interrupted, time.monotonic() + min(rest, _PAUSE))
 
     def _turned(self, queues: Sequence[str]) -> list[str]:
         """The next one first, or a busy queue would starve the others."""

@@ -111,6 +111,24 @@ def test_nothing_else_counts(url: str) -> None:
         assert sorted(seen) == [*range(100)]
 
 
+def test_a_wait_for_several_queues_counts_for_nothing(server: str) -> None:
+    """What comes for one of them stays with the others uncounted and in its order, for other consumers too."""
+    with (
+        unimq.connect(f"{server}/?count_crashes=true&max_deliveries=2") as first,
+        unimq.connect(f"{server}/?count_crashes=true&max_deliveries=2") as second,
+    ):
+        names = [fresh_name() for _ in range(3)]
+        for name in names:
+            first.queue(name).put_many(range(10))
+        seen: dict[str, list[int]] = {name: [] for name in names}
+        for turn in range(30):
+            client = (first, second)[turn % 2]
+            with client.get([client.queue(name) for name in names], timeout=PATIENCE * (turn % 3 > 0)) as message:
+                assert message.delivery_count == 1
+                seen[message.queue].append(message.body)
+        assert list(seen.values()) == [[*range(10)]] * 3
+
+
 def test_a_foreign_message_is_counted(url: str, server: str) -> None:
     """One without any header of unimq, which keeps its own."""
     program = Foreign(unimq.URL.parse(server))
