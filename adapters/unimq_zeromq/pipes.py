@@ -22,12 +22,15 @@ from unimq_zeromq.context import context
 from unimq_zeromq.holder import claim
 from unimq_zeromq.keys import Guard, Keys
 from unimq_zeromq.link import failure_of
+from unimq_zeromq.unread import Unread
 
 __all__ = ["LINGER", "Address", "Pipe", "Pipes", "pipes"]
 
 LINGER: Final = 5.0
 """Seconds that the end of a process may wait for messages that are not sent yet."""
 _SMALL_BUFFER: Final = 4096
+_LOOK: Final = 0.01
+"""Seconds between two looks whether all was read."""
 _KEPT: Final = 1.0
 """Seconds that a socket stays open without a user."""
 _RECONNECT_MS: Final = 20
@@ -58,8 +61,12 @@ class Address:
 class Pipe:
     """A socket that one thread uses at a time."""
 
-    def __init__(self, socket: "zmq.Socket[bytes]", claimed: int | None, guard: Guard | None) -> None:
+    def __init__(
+        self, socket: "zmq.Socket[bytes]", claimed: int | None, guard: Guard | None, unread: Unread | None
+    ) -> None:
         self.socket = socket
+        self.unread = unread
+        """What would be lost by closing it now; `None` where nothing is lost so."""
         self.lock = threading.Lock()
         self.users = 0
         self.settles_at = time.monotonic() + _SETTLES
@@ -70,6 +77,8 @@ class Pipe:
 
     def close(self) -> None:
         """End it; a PUSH goes on to send what it has."""
+        if self.unread is not None:
+            self.unread.close()
         self.socket.close()
         if self.guard is not None:
             self.guard.close()
@@ -106,8 +115,11 @@ class Pipes:
         with self._lock:
             for pipe in users_of:
                 pipe.users -= 1
-            unused = any(pipe.users == 0 for pipe in self._pipes.values())
-        if unused:
+            self._close_later()
+
+    def _close_later(self) -> None:
+        """Look after a while for what nobody uses, if there is any; with the lock held."""
+        if any(pipe.users == 0 for pipe in self._pipes.values()):
             timer = threading.Timer(_KEPT, self._close_unused)
             timer.daemon = True
             timer.name = "unimq zeromq closing"
@@ -115,8 +127,9 @@ class Pipes:
 
     def _close_unused(self) -> None:
         with self._lock:
-            for key in [key for key, pipe in self._pipes.items() if pipe.users == 0]:
+            for key in [key for key, pipe in self._pipes.items() if pipe.users == 0 and not pipe.unread]:
                 self._pipes.pop(key).close()
+            self._close_later()
 
     def wait_for(self, wake: Callable[[], None]) -> None:
         """Call `wake` whenever somebody has let a socket go."""
@@ -135,10 +148,13 @@ class Pipes:
     def flush(self) -> None:
         """Send what is not sent yet, for `LINGER` seconds at most, and close all."""
         until = time.monotonic() + LINGER
-        for pipe in self._pipes.values():
-            if pipe.lock.acquire(timeout=max(0.0, until - time.monotonic())):
-                pipe.close()
-        self._pipes.clear()
+        with self._lock:
+            for pipe in self._pipes.values():
+                if pipe.lock.acquire(timeout=max(0.0, until - time.monotonic())):
+                    while pipe.unread and time.monotonic() < until:
+                        time.sleep(_LOOK)
+                    pipe.close()
+            self._pipes.clear()
 
 
 def _opened(address: Address, kind: int, *, binds: bool) -> Pipe:
@@ -152,6 +168,10 @@ def _opened(address: Address, kind: int, *, binds: bool) -> Pipe:
         _set_up(socket, address)
         if keys is not None:
             keys.put_on(socket)
+        unread: Unread | None = None
+        if kind == zmq.PUSH and address.endpoint.startswith("ipc://") and (binds or keys is None):
+            unread = Unread(socket)
+            undo.callback(unread.close)
         claimed: int | None = None
         if binds and address.endpoint.startswith("ipc://"):
             claimed = claim(address.endpoint.removeprefix("ipc://"), address.where)
@@ -165,7 +185,7 @@ def _opened(address: Address, kind: int, *, binds: bool) -> Pipe:
             msg = f"{address.where}: {error}"
             raise ConnectError(msg) from error
         undo.pop_all()
-        return Pipe(socket, claimed, guard)
+        return Pipe(socket, claimed, guard, unread)
 
 
 def _set_up(socket: "zmq.Socket[bytes]", address: Address) -> None:

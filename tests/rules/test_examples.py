@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from programs import EXAMPLES, PIPELINE, PRICES, Manager, example
@@ -111,6 +112,17 @@ def test_at_most_once_says_what_was_lost(text: Path, third_party: Path, tmp_path
     assert rows["lost"] == f"1 (line {held}) (delivery is at-most-once)"
     assert rows["delivered again"] == "0"
     assert rows["words"] == f"{LINES * 4 - 4}, counted directly {LINES * 4 - 4}: equal, word by word"
+
+
+def test_plain_sockets_lose_what_a_killed_consumer_had(text: Path) -> None:
+    """On push-pull over a path, whichever consumer binds: what was not lost is counted, and what was lost is told."""
+    with TemporaryDirectory(prefix="unimq-") as folder:  # a short path, as sockets need it
+        rows = summary(word_count(text, "--url", f"zeromq+ipc://{folder}?pattern=push-pull&prefetch=1"))
+    done = int(rows["jobs"].split()[2].rstrip(":"))
+    lost = int(rows["lost"].split()[0])
+    assert done > 0
+    assert done + lost == LINES
+    assert rows["words"] == f"{done * 4}, counted directly {done * 4}: equal, word by word"
 
 
 def test_a_queue_that_stays_in_its_process_is_refused(text: Path) -> None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -157,6 +158,41 @@ def test_what_was_put_is_sent_at_the_end_of_the_process(folder: str) -> None:
             while len(found) < 900:
                 found |= {message.body for message in queue.get_many(100, timeout=10)}
         assert done.wait(20) == 0
+
+
+def test_a_slow_consumer_has_all_of_a_process_that_ended(folder: str, plain: "zmq.Context[Any]") -> None:
+    """Also what it has no room for yet: libzmq would drop that if the producer closed its socket before it is read."""
+    pull = plain.socket(zmq.PULL)
+    pull.rcvhwm = 1
+    pull.bind(f"ipc://{folder}/jobs")
+    put = "queue.put_many(b'%01000d' % number for number in range(300))"
+    program = f"import unimq\nqueue = unimq.Queue({at(folder, codec='raw')!r})\n{put}\nqueue.close()"
+    with subprocess.Popen([sys.executable, "-c", program]) as producer:  # noqa: S603 - this interpreter
+        found: list[bytes] = []
+        while len(found) < 300 and pull.poll(20_000):
+            found.append(pull.recv())
+            time.sleep(0.001)  # slower than what the producer writes, and done before it gives up
+        assert found == [b"%01000d" % number for number in range(300)]
+        assert producer.wait(20) == 0
+    pull.close(0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("binds", ["get", "put"])
+def test_a_closed_queue_is_sent_while_the_process_lives(folder: str, plain: "zmq.Context[Any]", binds: str) -> None:
+    """However slowly it is read: the socket stays until all of it is."""
+    pull = plain.socket(zmq.PULL)
+    pull.rcvhwm = 1
+    (pull.bind if binds == "get" else pull.connect)(f"ipc://{folder}/jobs")
+    bodies = [b"%0500d" % number for number in range(900)]  # more than the system has room for
+    with unimq.Queue(at(folder, bind=binds, codec="raw")) as queue:
+        queue.put_many(bodies)
+    found: list[bytes] = []
+    while len(found) < 900 and pull.poll(20_000):
+        found.append(pull.recv())
+        time.sleep(0.003)  # the socket is closed one second after its last user, if nothing is unread
+    assert found == bodies
+    pull.close(0)
 
 
 def test_a_fork_has_sockets_of_its_own(folder: str) -> None:
