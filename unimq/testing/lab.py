@@ -162,6 +162,15 @@ class Lab:
                 found.append(message.body)
         return found
 
+    async def left(self, queue: AsyncQueue[Any]) -> list[Any]:
+        """The bodies of what is there at the moment, each acked; one of them at least where there is any."""
+        try:
+            messages = await queue.get_many(100, timeout=0)
+        except Empty:
+            return []
+        await queue.ack(messages)
+        return [message.body for message in messages]
+
     async def nothing(self, queue: AsyncQueue[Any], seconds: float = QUIET) -> None:
         """Hold that no message comes for `seconds`."""
         try:
