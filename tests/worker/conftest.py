@@ -1,9 +1,16 @@
-"""Tests that are coroutine functions run in an event loop of their own."""
+"""Workers that run while a test looks on; tests that are coroutine functions run in an event loop of their own."""
 
 import asyncio
 import inspect
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import pytest
+
+from unimq import AsyncWorker, Worker
+from unimq.testing.lab import PATIENCE, fresh_name
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -14,3 +21,47 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     names = inspect.signature(pyfuncitem.obj).parameters
     asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
     return True
+
+
+@pytest.fixture
+def url() -> str:
+    return f"memory://{fresh_name()}/jobs"
+
+
+@contextmanager
+def at_work(worker: Worker) -> Iterator[Worker]:
+    """The worker runs in another thread, where it has no signals."""
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        worker.stop()
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+
+def until(reached: Callable[[], object]) -> None:
+    ends = time.monotonic() + PATIENCE
+    while not reached() and time.monotonic() < ends:
+        time.sleep(0.005)
+    assert reached()
+
+
+@asynccontextmanager
+async def at_work_in_a_task(worker: AsyncWorker) -> AsyncIterator[AsyncWorker]:
+    """The worker runs in a task, which has ended afterwards."""
+    running = asyncio.create_task(worker.run())
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        worker.stop()
+        await asyncio.wait_for(running, PATIENCE)
+
+
+async def reached(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.005)

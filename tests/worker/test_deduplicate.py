@@ -9,18 +9,10 @@ import pytest
 
 import unimq
 from unimq import AsyncMessage, AsyncQueue, Deduplicate, Message, Queue, RetryPolicy, Worker
-from unimq.testing.lab import fresh_name
 
-from .test_tasks import at_work as at_work_in_a_task
-from .test_tasks import until as reached
-from .test_worker import at_work, until
+from .conftest import at_work, at_work_in_a_task, reached, until
 
 AT_ONCE = RetryPolicy(attempts=3, pause=0)
-
-
-@pytest.fixture
-def url() -> str:
-    return f"memory://{fresh_name()}/jobs"
 
 
 @pytest.fixture

@@ -3,39 +3,17 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 import unimq
 from unimq import AsyncMessage, AsyncQueue, AsyncWorker, Reject, Retry, RetryPolicy
-from unimq.testing.lab import PATIENCE, fresh_name
+from unimq.testing.lab import PATIENCE
 from unimq.worker import AsyncHandler
 
-
-@pytest.fixture
-def url() -> str:
-    return f"memory://{fresh_name()}/jobs"
-
-
-@asynccontextmanager
-async def at_work(worker: AsyncWorker) -> AsyncIterator[AsyncWorker]:
-    """The worker runs in a task, which has ended afterwards."""
-    running = asyncio.create_task(worker.run())
-    try:
-        yield worker
-    finally:
-        worker.stop()
-        worker.stop()
-        await asyncio.wait_for(running, PATIENCE)
-
-
-async def until(reached: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not reached():  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0.005)
+from .conftest import at_work_in_a_task as at_work
+from .conftest import reached as until
 
 
 async def fail(message: AsyncMessage[Any]) -> None:

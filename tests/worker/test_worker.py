@@ -2,43 +2,17 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 import unimq
 from unimq import Message, Queue, Reject, Retry, RetryPolicy, Worker
-from unimq.testing.lab import PATIENCE, fresh_name
+from unimq.testing.lab import PATIENCE
+
+from .conftest import at_work, until
 
 AT_ONCE = RetryPolicy(attempts=3, pause=0)
-
-
-@pytest.fixture
-def url() -> str:
-    return f"memory://{fresh_name()}/jobs"
-
-
-@contextmanager
-def at_work(worker: Worker) -> Iterator[Worker]:
-    """The worker runs in another thread, where it has no signals."""
-    thread = threading.Thread(target=worker.run)
-    thread.start()
-    try:
-        yield worker
-    finally:
-        worker.stop()
-        worker.stop()
-        thread.join(PATIENCE)
-        assert not thread.is_alive()
-
-
-def until(reached: Callable[[], object]) -> None:
-    ends = time.monotonic() + PATIENCE
-    while not reached() and time.monotonic() < ends:
-        time.sleep(0.005)
-    assert reached()
 
 
 def fail(message: Message[Any]) -> None:

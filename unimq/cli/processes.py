@@ -21,6 +21,7 @@ import msgspec
 from unimq.records import about
 from unimq.worker import Health
 from unimq.worker.handling import log
+from unimq.worker.pauses import LONGEST, Pauses
 from unimq.worker.settings import STOP_SIGNALS
 
 __all__ = ["Family", "report"]
@@ -28,9 +29,6 @@ __all__ = ["Family", "report"]
 _COMMAND: Final = (sys.executable, "-m", "unimq.cli", "work")
 _EVERY: Final = 1.0
 """Seconds between two reports."""
-_PAUSE_FIRST: Final = 0.1
-_PAUSE_LONGEST: Final = 10.0
-"""Seconds before a process that died is started again: twice as long each time, unless it had lived for so long."""
 _REPORT_BYTES: Final = 1 << 16
 
 
@@ -96,13 +94,14 @@ class _Place:
         self.child: _Child | None = None
         self.due = 0.0
         """When the next one is to be started, as a `time.monotonic()` value."""
-        self._pause = _PAUSE_FIRST
+        self._pauses = Pauses()
 
     def vacate(self, lived: float) -> None:
-        """Its child has ended after so many seconds."""
+        """Its child has ended after so many seconds; one that lived for long is started again soon."""
         self.child = None
-        self._pause = _PAUSE_FIRST if lived > _PAUSE_LONGEST else min(2 * self._pause, _PAUSE_LONGEST)
-        self.due = time.monotonic() + self._pause
+        if lived > LONGEST:
+            self._pauses.begin_anew()
+        self.due = time.monotonic() + self._pauses.next()
 
 
 class Family:

@@ -4,6 +4,7 @@
 - `settings`: what workers of both faces check and know in the same way
 - `handling`: what follows from how a handler ended
 - `deduplicate`: middleware that does nothing twice; imported when it is first used
+- `pauses`: how long to wait for what is away
 - `ledger`: messages at work, counts, health
 - `threads`, `tasks`: the workers themselves; that of asyncio is imported when it is first used
 """

@@ -4,7 +4,7 @@ import math
 import threading
 import time
 from collections import Counter
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -12,14 +12,11 @@ from unimq.errors import UnimqError
 from unimq.message import Letter
 from unimq.records import about
 from unimq.worker.handling import Fate, log
+from unimq.worker.pauses import Pauses
 
 __all__ = ["Health", "Ledger"]
 
 M = TypeVar("M", bound=Letter[Any])
-
-_PAUSE_FIRST: Final = 0.1
-_PAUSE_LONGEST: Final = 10.0
-"""Seconds between tries to reach a server that is away: twice as long each time."""
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -54,7 +51,7 @@ class Ledger(Generic[M]):
         self._counts: Counter[Fate] = Counter()
         self._connected = False
         self._away: str | None = None
-        self._pause = _PAUSE_FIRST
+        self._pauses = Pauses()
 
     def begins(self, message: M) -> None:
         """A handler is called."""
@@ -92,7 +89,8 @@ class Ledger(Generic[M]):
         """The server has answered."""
         if not self._connected:
             with self._lock:
-                was, self._away, self._pause, self._connected = self._away, None, _PAUSE_FIRST, True
+                was, self._away, self._connected = self._away, None, True
+                self._pauses.begin_anew()
             if was is not None:
                 log.warning("%s is back", self._where, extra=about("back", backend=self._where))
 
@@ -100,7 +98,7 @@ class Ledger(Generic[M]):
         """The server has not; returns the seconds until the next try."""
         with self._lock:
             was, self._away, self._connected = self._away, str(error), False
-            pause, self._pause = self._pause, min(2 * self._pause, _PAUSE_LONGEST)
+            pause = self._pauses.next()
         if was is None:
             extra = about("away", backend=self._where)
             log.warning("%s is away, and is tried until it is back: %s", self._where, error, extra=extra)
