@@ -162,6 +162,8 @@ class Session(Protocol):
     """Whether `release` can give back what nobody saw (`unseen`), although nack is not native."""
     spent: bool
     """Whether it was used up without a failure. Looked at after each call; then it must hold no message."""
+    blocks: bool
+    """Whether calls, but for a receive that waits, need a network or a file: asyncio makes these in threads."""
     beat_every: float | None
     """Seconds between two calls of `beat` while it is not used for anything else; `None`: it needs none."""
 
@@ -305,6 +307,7 @@ class BaseSession:
 
     takes_back: bool = False
     spent: bool = False
+    blocks: bool = True
     beat_every: float | None = None
 
     def stop_ahead(self, queues: Sequence[str], deadline: float) -> None:

@@ -22,6 +22,8 @@ _LOOK_AT_CLOCK_EVERY: Final = 2.0
 class MemorySession(BaseSession):
     """A session of the driver contract."""
 
+    blocks = False
+
     def __init__(self, broker: Broker, capabilities: Capabilities, behaviour: Behaviour, max_size: int | None) -> None:
         self.capabilities = capabilities
         self.settling: Settling = behaviour.settling

@@ -94,6 +94,7 @@ class SimSession:
     settling: Settling = "same-session"
     takes_back = False
     spent = False
+    blocks = True
     beat_every = None
 
     def __init__(self, broker: Broker, capabilities: Capabilities) -> None:

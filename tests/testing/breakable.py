@@ -88,6 +88,8 @@ class Breakable:
 class BreakableSession(MemorySession):
     """Asks before everything whether its connection is still there."""
 
+    blocks = True
+
     def __init__(self, server: Breakable, capabilities: Capabilities) -> None:
         super().__init__(server.broker, capabilities, Behaviour.of(capabilities, None), None)
         self.server = server

@@ -27,6 +27,14 @@ class StoresWhatIsThere(Evil):
 # Settling
 
 
+class BlocksAndDeniesIt(Evil):
+    caught = Caught("test_a_call_that_says_so_does_not_block", "< 2 * _AT_ONCE")
+
+    def ack(self, deliveries: Sequence[Delivery], deadline: float) -> Any:
+        time.sleep(0.15)
+        return super().ack(deliveries, deadline)
+
+
 class AcksNothing(Evil):
     caught = Caught("test_an_ack_removes", "lab.nothing(queue")
 

@@ -18,7 +18,7 @@ SPECIAL = {"__enter__": "__aenter__", "__exit__": "__aexit__", "__iter__": "__ai
 OWN = {"__init__", "__repr__"}
 INTERNAL: dict[type, set[str]] = {
     Client: {"ask_hosts", "channel", "check_open", "dead_channel", "get_any"},
-    AsyncClient: {"batches", "run", "submit"},
+    AsyncClient: {"at_once", "batches", "run", "run_at_once", "run_in_thread", "submit"},
     AsyncQueue: {"ack_one", "answer_one", "put_built", "run", "stop"},
     AsyncDeadLetterQueue: {"ack_one", "answer_one", "put_built", "run", "stop"},
 }

@@ -171,6 +171,7 @@ def test_a_queue_that_stalls_holds_up_no_other_one(monkeypatch: pytest.MonkeyPat
         return real(self, queue, *arguments)
 
     monkeypatch.setattr(MemorySession, "send", send)
+    monkeypatch.setattr(MemorySession, "blocks", True)
 
     async def main() -> None:
         async with unimq.AsyncClient("memory://stalls?max_sessions=64") as client:

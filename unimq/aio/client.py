@@ -38,6 +38,8 @@ R = TypeVar("R")
 
 _THREADS: Final = 8
 """Most threads of one client for single calls; they start when they are needed."""
+_BREATHES: Final = 50
+"""After so many calls that needed no thread, other tasks have their turn."""
 _BATCHES: Final = 10_000
 """Most threads for batches, of which each queue has one at a time of each kind: one that stalls keeps none waiting."""
 
@@ -64,6 +66,8 @@ class AsyncClient:
         self._pid = os.getpid()
         self._executors: dict[int, ThreadPoolExecutor] = {}
         """By how many threads they may have."""
+        self._calls = 0
+        """How many needed no thread."""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -171,8 +175,29 @@ class AsyncClient:
         return self._executor(_THREADS).submit(call, *args, **kwargs)
 
     async def run(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a blocking part in a thread."""
+        """Run a part that asks the server: in a thread, unless it does not block."""
+        how = self.run_at_once if self.at_once() else self.run_in_thread
+        return await how(call, *args, **kwargs)
+
+    async def run_at_once(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run it here; others have their turn now and then, or a loop of calls that never wait would shut them out."""
+        self._calls += 1
+        if not self._calls % _BREATHES:
+            await asyncio.sleep(0)
+        return call(*args, **kwargs)
+
+    async def run_in_thread(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a part that may wait."""
         return await asyncio.wrap_future(self.submit(call, *args, **kwargs))
+
+    def at_once(self) -> bool:
+        """Whether what asks the server needs no thread: there is a free session, whose calls do not block."""
+        hosts = self.sync.pool.hosts
+        if len(hosts) == 1 and self.sync._dead_client is None:
+            for link in hosts[0].links:
+                if not link.session.blocks and not link.user:
+                    return True
+        return False
 
     async def _get(
         self, queues: Sequence[AsyncQueue[Any]], limit: int, timeout: float | timedelta | None

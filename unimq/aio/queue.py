@@ -1,6 +1,7 @@
 """The queue for asyncio, and the dead-letter queue beside it."""
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -257,7 +258,7 @@ class AsyncQueue(Generic[T]):
 
     async def interrupt(self) -> None:
         self._pump.interrupt()
-        await self.run(self._channel.interrupt)
+        await self._client.run_in_thread(self._channel.interrupt)
 
     async def ack(self, messages: Iterable[AsyncMessage[T]]) -> None:
         raise_failures("ack", await self.run(self._channel.settler.ack_many, messages))
@@ -307,12 +308,18 @@ class AsyncQueue(Generic[T]):
 
     async def put_built(self, message: Outgoing) -> Receipt:
         """Put together with what other tasks put at the same time."""
-        self._channel.check_open()
+        channel = self._channel
+        channel.check_open()
+        if self._client.at_once():
+            return await self._client.run_at_once(channel.sender.send_one, message, None, channel.deadline())
         return await self._puts.run(message)
 
     async def ack_one(self, message: AsyncMessage[T]) -> None:
         """Ack together with what other tasks ack at the same time."""
-        await self._acks.run(message)
+        if self._client.at_once():
+            await self._client.run_at_once(self._channel.settler.ack, message)
+        else:
+            await self._acks.run(message)
 
     async def answer_one(self, message: AsyncMessage[T], reply: Outgoing) -> None:
         """Answer who waits for it together with what other tasks answer at the same time."""
@@ -345,12 +352,15 @@ class AsyncQueue(Generic[T]):
                 return ready
 
     async def _fetch(self, limit: int, timeout: float | None) -> list[Letter[T]]:
+        if not self._pump.is_waited_at and self._client.at_once():
+            with contextlib.suppress(*(() if timeout == 0 else (Empty,))):
+                return await self._client.run_at_once(self._channel.receiver.fetch, limit, time.monotonic())
         if timeout is None or timeout >= _PUMPED_FROM:
             return await self._pump.fetch(limit, timeout)
         return await self._or_park(self._channel.receiver.fetch, limit, time.monotonic() + timeout)
 
     async def _hand_over(self, letters: list[Letter[T]]) -> list[AsyncMessage[T]]:
-        if all(map(hand_over_is_local, letters)):
+        if all(map(hand_over_is_local, letters)) or self._client.at_once():
             ready = self._channel.receiver.hand_over(letters)
         else:
             ready = await self._or_park(self._channel.receiver.hand_over, letters)
@@ -387,4 +397,4 @@ class AsyncDeadLetterQueue(AsyncQueue[T]):
         id: str | None = None,  # noqa: A002
         rate: float | None = None,
     ) -> int:
-        return await self.run(redrive, self._channel, self._parent, limit, id, rate)
+        return await self._client.run_in_thread(redrive, self._channel, self._parent, limit, id, rate)

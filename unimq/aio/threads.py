@@ -235,6 +235,11 @@ class Pump(Generic[T]):
         self._line: _Line[T] = _Line()
         self._since = 0.0
 
+    @property
+    def is_waited_at(self) -> bool:
+        """Whether a task waits, which comes first."""
+        return bool(self._line.waiters)
+
     async def fetch(self, limit: int, timeout: float | None) -> list[Letter[T]]:
         """Between 1 and `limit` messages, not handed over yet; `Empty` when there is none in `timeout` seconds.
 

@@ -20,6 +20,9 @@ from unimq.testing.lab import PATIENCE, Lab, best_of
 
 __all__ = ["Concurrency"]
 
+_AT_ONCE = 0.05
+"""Seconds that a call without I/O takes at most, on a machine that is busy."""
+
 
 class Concurrency(Cases):
     """Nothing is lost, nothing comes twice, nobody waits for somebody else."""
@@ -166,6 +169,20 @@ class Concurrency(Cases):
         wanted = [number for number in range(100) if number % 10]
         assert sorted(await lab.bodies(queue, 90)) == wanted
         await lab.nothing(queue)
+
+    async def test_a_call_that_says_so_does_not_block(self, lab: Lab) -> None:
+        """Where a session has `blocks = False`, most of a dozen puts and acks take less than 50 ms each."""
+        queue = lab.queue()
+        await queue.put(0)
+        if any(link.session.blocks for link in queue._channel.pool.links):
+            pytest.skip("calls may block here, and have a thread")
+        times: list[float] = []
+        for number in range(12):
+            start = time.perf_counter()
+            await queue.put(number)
+            await (await lab.receive(queue)).ack()
+            times.append(time.perf_counter() - start)
+        assert sorted(times)[len(times) // 2] < 2 * _AT_ONCE
 
 
 async def _put_or_refuse(queue: AsyncQueue[object], number: int) -> bool:
