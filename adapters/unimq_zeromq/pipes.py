@@ -91,6 +91,8 @@ class Pipes:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._closing = threading.Lock()
+        """Taken before the other one by whoever closes: what is unread is looked at for a while, by one at a time."""
         self._pipes: dict[tuple[str, int], Pipe] = {}
         self._waiting: set[Callable[[], None]] = set()
 
@@ -126,10 +128,14 @@ class Pipes:
             timer.start()
 
     def _close_unused(self) -> None:
-        with self._lock:
-            for key in [key for key, pipe in self._pipes.items() if pipe.users == 0 and not pipe.unread]:
-                self._pipes.pop(key).close()
-            self._close_later()
+        with self._closing:
+            with self._lock:
+                unused = {key: pipe for key, pipe in self._pipes.items() if pipe.users == 0}
+            read = {key: pipe for key, pipe in unused.items() if not pipe.unread}
+            with self._lock:
+                for key in [key for key, pipe in read.items() if pipe.users == 0]:
+                    self._pipes.pop(key).close()
+                self._close_later()
 
     def wait_for(self, wake: Callable[[], None]) -> None:
         """Call `wake` whenever somebody has let a socket go."""
@@ -148,7 +154,7 @@ class Pipes:
     def flush(self) -> None:
         """Send what is not sent yet, for `LINGER` seconds at most, and close all."""
         until = time.monotonic() + LINGER
-        with self._lock:
+        with self._closing, self._lock:
             for pipe in self._pipes.values():
                 if pipe.lock.acquire(timeout=max(0.0, until - time.monotonic())):
                     while pipe.unread and time.monotonic() < until:

@@ -18,10 +18,10 @@ from zmq.utils.monitor import recv_monitor_message
 
 __all__ = ["Unread"]
 
-_LOOKS: Final = 4
-_PAUSE: Final = 0.005
-"""Seconds between two looks. What waits in libzmq itself is written as soon as there is room, so that nothing unread,
-at several looks, is nothing left."""
+_LOOKS: Final = 10
+_PAUSE: Final = 0.02
+"""Seconds between two looks. What waits in libzmq itself is written by its thread as soon as there is room and that
+thread has its turn, so that nothing unread, at so many looks, is nothing left."""
 _BEGINS: Final = zmq.EVENT_CONNECTED | zmq.EVENT_ACCEPTED
 _ENDS: Final = zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
 
@@ -35,7 +35,7 @@ class Unread:
         self._descriptors: set[int] = set()
 
     def __bool__(self) -> bool:
-        """Whether there is something; takes 15 ms to say no."""
+        """Whether there is something; takes 0.2 s to say no."""
         for look in range(_LOOKS):
             if look:
                 time.sleep(_PAUSE)

@@ -159,10 +159,11 @@ class Run:
                 try:
                     with results.get(timeout=0.5) as result:
                         self.totals.add(result.body)
+                    show_progress(len(self.totals.done), len(self.lines))
                 except unimq.Empty:
-                    continue
+                    if not producer.is_alive():
+                        continue
                 quiet_since = time.monotonic()
-                show_progress(len(self.totals.done), len(self.lines))
             self.victim.kill()
             self.survivor.terminate()
 
