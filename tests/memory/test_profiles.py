@@ -11,6 +11,7 @@ from unimq import registry
 from unimq.capabilities import Capabilities, Limits, absent, layered, native
 from unimq.driver import Outgoing, Settling
 from unimq.errors import LeaseLost, Unsupported
+from unimq.testing.lab import fresh_name
 from unimq.url import URL
 from unimq_memory.behaviour import Behaviour
 
@@ -339,3 +340,17 @@ def test_a_delay_is_never_rounded_down(step: float) -> None:
     for tenths in range(1, 100):
         asked = tenths / 10
         assert asked <= rules.wait(asked) + 1e-12 <= asked + step + 1e-9
+
+
+@pytest.mark.parametrize("profile", ["memcacheq", "gearman"])
+def test_what_was_put_plain_is_never_said_to_be_younger(profile: str) -> None:
+    """Its first put is told by nobody: not after a nack, which is a copy, nor as a dead letter."""
+    with unimq.Queue(f"memory://{fresh_name()}/jobs?profile={profile}") as queue:
+        queue.put("plain")
+        queue.get(timeout=0).nack()
+        again = queue.get(timeout=0)
+        assert (again.enqueued_at, again.delivery_count) == (None, 2)
+        again.reject()
+        dead = queue.dead.get(timeout=0)
+        assert dead.enqueued_at is None
+        assert "unimq-dead-put" not in dead.headers

@@ -16,7 +16,7 @@ import msgspec
 from unimq.capabilities import Capabilities
 from unimq.driver import Delivery, Outgoing
 from unimq.errors import InvalidMessage
-from unimq.headers import COUNT, ENQUEUED, EXPIRES, ID, PRIORITY
+from unimq.headers import COUNT, DEAD_ORIGIN, ENQUEUED, EXPIRES, ID, PRIORITY
 
 __all__ = ["Stamps"]
 
@@ -58,7 +58,8 @@ class Stamps:
         if self.id:
             stamped[ID] = changes["id"] = message.id or message.unique or os.urandom(16).hex()
         if self.enqueued:
-            stamped[ENQUEUED] = f"{message.enqueued_at or time.time():.3f}"
+            if (at := message.enqueued_at or _put_now(message)) is not None:
+                stamped[ENQUEUED] = f"{at:.3f}"
             changes["enqueued_at"] = None
         if self.ttl:
             changes["expires_at"] = None
@@ -109,6 +110,12 @@ class Stamps:
         count = 1 if self.count else delivery.delivery_count
         priority = DEFAULT_PRIORITY if self.priority else delivery.priority
         return msgspec.structs.replace(delivery, delivery_count=count, priority=priority)
+
+
+def _put_now(message: Outgoing) -> float | None:
+    """The time, if this is its first put: when a copy of unknown age was put first stays unknown."""
+    is_copy = message.delivery_count > 0 or (message.headers is not None and DEAD_ORIGIN in message.headers)
+    return None if is_copy else time.time()
 
 
 def _number(headers: dict[str, str], name: str, *, below: float = 1e12) -> float | None:
