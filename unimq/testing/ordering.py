@@ -4,10 +4,12 @@ import random
 import time
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
+from typing import Any
 
 import pytest
 
-from unimq.errors import InvalidArgument
+from unimq.aio import AsyncMessage, AsyncQueue
+from unimq.errors import Empty, InvalidArgument
 from unimq.testing.cases import Cases
 from unimq.testing.gates import needs
 from unimq.testing.lab import PATIENCE, Lab
@@ -153,9 +155,8 @@ class Ordering(Cases):
     async def test_a_ttl_is_no_lease(self, lab: Lab) -> None:
         """What was received in time may be settled after its expiry."""
         queue = lab.queue()
-        await queue.put("x", ttl=0.3)
-        message = await queue.get(timeout=0.25)
-        await lab.sleep(0.4)
+        message, ttl = await _got_in_time(lab, queue)
+        await lab.sleep(ttl + 0.1)
         await message.ack()
         await lab.nothing(queue)
 
@@ -163,9 +164,8 @@ class Ordering(Cases):
     async def test_a_nack_does_not_renew_a_ttl(self, lab: Lab) -> None:
         """What expires in hand and is given back is not delivered again."""
         queue = lab.queue()
-        await queue.put("x", ttl=0.3)
-        message = await queue.get(timeout=0.25)
-        await lab.sleep(0.4)
+        message, ttl = await _got_in_time(lab, queue)
+        await lab.sleep(ttl + 0.1)
         await message.nack()
         await lab.nothing(queue)
 
@@ -173,9 +173,9 @@ class Ordering(Cases):
     async def test_a_dead_letter_does_not_expire(self, lab: Lab) -> None:
         """It stays until somebody has looked."""
         queue = lab.queue()
-        await queue.put("x", ttl=0.3)
-        await (await queue.get(timeout=0.25)).reject()
-        await lab.sleep(0.4)
+        message, ttl = await _got_in_time(lab, queue)
+        await message.reject()
+        await lab.sleep(ttl + 0.1)
         dead = await lab.receive(queue.dead)
         assert (dead.body, dead.expires_at) == ("x", None)
         await dead.ack()
@@ -217,3 +217,15 @@ class Ordering(Cases):
                 assert message.enqueued_at is not None
             if message.enqueued_at is not None:
                 assert before - 1 < message.enqueued_at < time.time() + 1
+
+
+async def _got_in_time(lab: Lab, queue: AsyncQueue[Any]) -> tuple[AsyncMessage[Any], float]:
+    """A message that was received before its expiry, and its ttl, which is longer where the machine is busy."""
+    for ttl in (0.3, 1.0, 3.0):
+        await queue.put("x", ttl=ttl)
+        try:
+            return await queue.get(timeout=ttl - 0.05), ttl
+        except Empty:
+            await lab.sleep(0.1)
+    msg = "a message that is put and received at once expired before it came, with a ttl of 3 s too"
+    raise AssertionError(msg)
