@@ -195,6 +195,25 @@ def test_a_closed_queue_is_sent_while_the_process_lives(folder: str, plain: "zmq
     pull.close(0)
 
 
+def test_a_journal_keeps_what_a_killed_consumer_held(folder: str) -> None:
+    """It comes again when its lease has ended, to another process with the same journal."""
+    url = at(folder, journal=f"{folder}/journal.db", lease="1s")
+    program = f"import unimq\nmessage = unimq.Queue({url!r}).get()\nprint(message.body, flush=True)\ninput()"
+    with (
+        unimq.Queue(at(folder)) as producer,
+        subprocess.Popen(  # noqa: S603 - this interpreter
+            [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as consumer,
+    ):
+        producer.put("kept")
+        assert consumer.stdout is not None
+        assert consumer.stdout.readline() == b"kept\n"
+        consumer.kill()
+        consumer.wait(20)
+        with unimq.Queue(url) as queue, queue.get(timeout=20) as message:
+            assert (message.body, message.delivery_count) == ("kept", 2)
+
+
 def test_a_fork_has_sockets_of_its_own(folder: str) -> None:
     """What the child puts arrives once, and the parent's sockets still work."""
     with unimq.Queue(at(folder)) as queue:
