@@ -9,6 +9,7 @@ import pytest
 import unimq
 from unimq import Message, Queue, Reject, Retry, RetryPolicy, Worker
 from unimq.testing.lab import PATIENCE
+from unimq.worker.ledger import Ledger
 
 from .conftest import at_work, until
 
@@ -355,3 +356,14 @@ class TestDrain:
                 Worker(queue.client, {queue.name: press}).drain()
             with queue.get(timeout=0) as message:
                 assert (message.body, message.delivery_count) == ("kept", 1)
+
+
+def test_many_that_miss_a_server_wait_for_the_same_moment() -> None:
+    """Not twice as long each: the pause grows with the tries, not with the threads."""
+    ledger: Ledger[Any] = Ledger("somewhere")
+    pauses = [ledger.missed(unimq.ConnectError("refused")) for _ in range(64)]
+    assert 0 < min(pauses) <= max(pauses) < 1
+    time.sleep(max(pauses))
+    assert ledger.missed(unimq.ConnectError("refused")) > 0.15
+    ledger.reached()
+    assert ledger.missed(unimq.ConnectError("refused")) < 0.15

@@ -52,6 +52,8 @@ class Ledger(Generic[M]):
         self._connected = False
         self._away: str | None = None
         self._pauses = Pauses()
+        self._due = 0.0
+        """When the server is tried again, as a `time.monotonic()` value."""
 
     def begins(self, message: M) -> None:
         """A handler is called."""
@@ -91,14 +93,18 @@ class Ledger(Generic[M]):
             with self._lock:
                 was, self._away, self._connected = self._away, None, True
                 self._pauses.begin_anew()
+                self._due = 0.0
             if was is not None:
                 log.warning("%s is back", self._where, extra=about("back", backend=self._where))
 
     def missed(self, error: UnimqError) -> float:
-        """The server has not; returns the seconds until the next try."""
+        """The server has not; returns the seconds until the next try, the same one for all who miss it meanwhile."""
+        now = time.monotonic()
         with self._lock:
             was, self._away, self._connected = self._away, str(error), False
-            pause = self._pauses.next()
+            if now >= self._due:
+                self._due = now + self._pauses.next()
+            pause = self._due - now
         if was is None:
             extra = about("away", backend=self._where)
             log.warning("%s is away, and is tried until it is back: %s", self._where, error, extra=extra)
