@@ -259,8 +259,13 @@ def _at_exit() -> None:
             context().term()
 
     thread = threading.Thread(target=end, name="unimq zeromq flush", daemon=True)
-    thread.start()
-    thread.join(LINGER)
+    try:
+        thread.start()
+    except RuntimeError:  # Python 3.12.0 and 3.12.1 start none so late
+        mine.flush()
+        context().destroy(int(LINGER * 1000))
+    else:
+        thread.join(LINGER)
 
 
 atexit.register(_at_exit)
