@@ -8,6 +8,7 @@ loses.
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
+from itertools import compress
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 import msgspec
@@ -239,7 +240,8 @@ class Settler(Generic[T]):
 
         try:
             outcomes = [outcome_of(take, letter, me) for letter, me in claims]
-            ours = [letter for letter, refused in zip(letters, outcomes, strict=True) if refused is None]
+            # No condition in a loop of this block: Python 3.13 protects the jump back of such a one by no `finally`.
+            ours = list(compress(letters, [refused is None for refused in outcomes]))
             results = iter(in_parts(ours, settled_by, lambda _, part: settle(part)))
             outcomes = [next(results) if refused is None else refused for refused in outcomes]
         finally:  # also when it was interrupted: what is not settled is still in hand
