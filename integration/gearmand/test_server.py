@@ -363,7 +363,7 @@ class TestReplies:
             taken: list[unimq.AsyncMessage[Any]] = []
             while len(taken) < messages:
                 taken += await queue.get_many(messages, timeout=PATIENCE)
-            threads = queue.client.executor()
+            threads = queue.client.batches()
             submit = threads.submit
 
             def counted(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:

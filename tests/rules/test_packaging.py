@@ -47,7 +47,7 @@ class TestAdapter:
     def test_it_is_checked(self, name: str) -> None:
         """The type checker, the import contracts and the coverage know of it."""
         tools = PROJECT["tool"]
-        core, siblings = tools["importlinter"]["contracts"]
+        _, core, siblings = tools["importlinter"]["contracts"]
         assert name in tools["mypy"]["packages"]
         assert name in tools["coverage"]["run"]["source_pkgs"]
         assert name in tools["importlinter"]["root_packages"]
