@@ -286,7 +286,11 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.dead.ready)
     @rule()
     def discard(self) -> None:
-        message = self.lab.run(self.queue.dead.get(timeout=PATIENCE))
+        try:
+            message = self.lab.run(self.queue.dead.get(timeout=PATIENCE))
+        except Empty:
+            msg = "no dead letter came"
+            raise AssertionError(msg) from None
         entry = self.dead.take(message.body)
         assert {k: v for k, v in message.headers.items() if not k.startswith("unimq-")} == entry.headers
         self.lab.run(message.reject())
