@@ -171,12 +171,10 @@ def test_an_exception_while_standing_in_line_leaves_the_line(broker: Broker) -> 
             queue.put(2, timeout=1)
 
 
-# The interpreter swallows, and reports, what is raised while it collects garbage.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs signals that come after a time")
-def test_a_time_limit_by_signal_costs_no_session() -> None:
-    """Thousands of interruptions at random moments of put, get and ack; all sessions are free afterwards."""
-    chance, armed, hits = random.Random(7), [False], 0  # noqa: S311 - no secret
+@contextmanager
+def alarms() -> Iterator[list[bool]]:
+    """An alarm raises `TimeLimit` if the one flag is set, and takes it down."""
+    armed = [False]
 
     def handler(*_: object) -> None:
         if armed[0]:
@@ -184,31 +182,40 @@ def test_a_time_limit_by_signal_costs_no_session() -> None:
             raise TimeLimit
 
     before = signal.signal(signal.SIGALRM, handler)
-    end = time.monotonic() + 60
     try:
-        with unimq.Queue[int]("memory://interrupted/jobs?max_sessions=4&timeout=5s") as queue:
-            while hits < INTERRUPTIONS and time.monotonic() < end:
-                try:
-                    armed[0] = True
-                    signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-5, 2e-4))
-                    for _ in range(20):
-                        queue.put(1)
-                        queue.get(timeout=0).ack()
-                    armed[0] = False
-                except TimeLimit:
-                    hits += 1
-                except unimq.Empty:  # a message that was interrupted is in nobody's hands until its lease ends
-                    armed[0] = False
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            host = queue.client.pool.hosts[0]
-            assert hits > INTERRUPTIONS / 10
-            assert [link for link in host.links if link.user] == []
-            assert not host.opening
-            assert not host.line
-            queue.put(2, timeout=1)
+        yield armed
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+# The interpreter swallows, and reports, what is raised while it collects garbage.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs signals that come after a time")
+def test_a_time_limit_by_signal_costs_no_session() -> None:
+    """Thousands of interruptions at random moments of put, get and ack; all sessions are free afterwards."""
+    chance, hits = random.Random(7), 0  # noqa: S311 - no secret
+    end = time.monotonic() + 60
+    with alarms() as armed, unimq.Queue[int]("memory://interrupted/jobs?max_sessions=4&timeout=5s") as queue:
+        while hits < INTERRUPTIONS and time.monotonic() < end:
+            try:
+                armed[0] = True
+                signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-5, 2e-4))
+                for _ in range(20):
+                    queue.put(1)
+                    queue.get(timeout=0).ack()
+                armed[0] = False
+            except TimeLimit:
+                hits += 1
+            except unimq.Empty:  # a message that was interrupted is in nobody's hands until its lease ends
+                armed[0] = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        host = queue.client.pool.hosts[0]
+        assert hits > INTERRUPTIONS / 10
+        assert [link for link in host.links if link.user] == []
+        assert not host.opening
+        assert not host.line
+        queue.put(2, timeout=1)
 
 
 @pytest.mark.slow
@@ -216,40 +223,29 @@ def test_a_time_limit_by_signal_costs_no_session() -> None:
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs signals that come after a time")
 def test_a_time_limit_by_signal_costs_no_claim() -> None:
     """20,000 interruptions of acks and nacks: each message can be settled afterwards, and no session is lost."""
-    chance, armed, hits, turns = random.Random(7), [False], 0, 0  # noqa: S311 - no secret
-
-    def handler(*_: object) -> None:
-        if armed[0]:
-            armed[0] = False
-            raise TimeLimit
-
-    before = signal.signal(signal.SIGALRM, handler)
+    chance, hits, turns = random.Random(7), 0, 0  # noqa: S311 - no secret
     end = time.monotonic() + 100
-    try:
-        with unimq.Queue[int]("memory://claims/jobs?max_sessions=2&timeout=5s") as queue:
-            queue.put_many(range(10))
-            while hits < 20_000 and time.monotonic() < end:
-                turns += 1
-                messages = queue.get_many(2, timeout=0)
-                ways = [messages[0].ack, messages[0].nack, lambda: queue.ack(messages), lambda: queue.nack(messages)]  # noqa: B023
-                try:
-                    armed[0] = True
-                    signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-6, 3e-5))
-                    ways[turns % 4]()
-                    armed[0] = False
-                except TimeLimit:
-                    hits += 1
-                for message in messages:
-                    with suppress(unimq.AlreadySettled, unimq.LeaseLost):
-                        message.ack()
-                queue.put_many([1, 2])
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            assert hits > 2_000
-            assert queue.stats().leased == 0
-            host = queue.client.pool.hosts[0]
-            assert [link for link in host.links if link.user] == []
-            assert not host.opening
-            assert not host.line
-    finally:
+    with alarms() as armed, unimq.Queue[int]("memory://claims/jobs?max_sessions=2&timeout=5s") as queue:
+        queue.put_many(range(10))
+        while hits < 20_000 and time.monotonic() < end:
+            turns += 1
+            messages = queue.get_many(2, timeout=0)
+            ways = [messages[0].ack, messages[0].nack, lambda: queue.ack(messages), lambda: queue.nack(messages)]  # noqa: B023
+            try:
+                armed[0] = True
+                signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-6, 3e-5))
+                ways[turns % 4]()
+                armed[0] = False
+            except TimeLimit:
+                hits += 1
+            for message in messages:
+                with suppress(unimq.AlreadySettled, unimq.LeaseLost):
+                    message.ack()
+            queue.put_many([1, 2])
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        assert hits > 2_000
+        assert queue.stats().leased == 0
+        host = queue.client.pool.hosts[0]
+        assert [link for link in host.links if link.user] == []
+        assert not host.opening
+        assert not host.line
