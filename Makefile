@@ -38,7 +38,7 @@ demo: .venv/.runtime ## Count the words of FILE on URL with two consumers, and k
 	@$(BIN)/python docs/examples/wordcount.py "$$FILE" $${URL:+--url "$$URL"}
 
 check: lint imports types ## Before every commit: style, imports, types, and the tests that wait for little
-	$(BIN)/python -m pytest --quiet --numprocesses 4 -m "not slow" --hypothesis-profile quick $(QUICK)
+	$(BIN)/python -m pytest --quiet --numprocesses 6 -m "not slow" --hypothesis-profile quick $(QUICK)
 	@echo "left out, and part of make test: other Pythons, packages, coverage, real servers, the tests that start" \
 		"processes or wait (marked slow), and those not in: $(QUICK)"
 

@@ -85,13 +85,14 @@ def run_shell(block: Block, expected: Block | None) -> None:
         ]
 
 
-def starts_processes(page: Path) -> bool:
-    return any(block.language == "shell" or "\ndef test_" in block.text for block in blocks(page))
+def is_slow(page: Path) -> bool:
+    """Whether its programs start processes, or wait."""
+    return any(b.language == "shell" or "\ndef test_" in b.text or "Timer(" in b.text for b in blocks(page))
 
 
 @pytest.mark.parametrize(
     "page",
-    [pytest.param(page, marks=[pytest.mark.slow] if starts_processes(page) else []) for page in PAGES if blocks(page)],
+    [pytest.param(page, marks=[pytest.mark.slow] if is_slow(page) else []) for page in PAGES if blocks(page)],
     ids=shown,
 )
 def test_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
