@@ -15,7 +15,7 @@ import msgspec
 from unimq.errors import InvalidArgument, InvalidMessage, Unsupported
 from unimq.headers import PREFIX
 
-__all__ = ["MAGIC", "OVERHEAD", "VERSION", "Mode", "check_headers", "pack", "unpack"]
+__all__ = ["MAGIC", "OVERHEAD", "VERSION", "Mode", "check_headers", "is_plain", "pack", "unpack"]
 
 Mode = Literal["auto", "always", "never"]
 """When a body is framed: where it needs to be, always, or never."""
@@ -64,6 +64,11 @@ def pack(body: bytes, headers: Mapping[str, str] | None, *, mode: Mode) -> bytes
         raise InvalidArgument(msg) from error
     start = _COVERED.pack(VERSION, len(header)) + header
     return b"".join((MAGIC, crc32(body, crc32(start)).to_bytes(4, "big"), start, body))
+
+
+def is_plain(raw: bytes) -> bool:
+    """Whether a body does not begin as a frame does."""
+    return not raw.startswith(MAGIC)
 
 
 def unpack(raw: bytes, *, mode: Mode) -> tuple[bytes, dict[str, str] | None]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar, cast
 from unimq import headers as reserved
 from unimq.capabilities import Capabilities
 from unimq.driver import Outgoing
-from unimq.envelope import check_headers
+from unimq.envelope import check_headers, is_plain
 from unimq.errors import (
     BatchError,
     InvalidArgument,
@@ -77,8 +77,7 @@ class Sender(Generic[T]):
         raw = channel.codec.encode(body)
         metadata = (headers, priority, delay, at, ttl, id, reply_to, correlation_id, unique)
         if metadata == _NO_METADATA and channel.hooks.send is None:
-            lease = channel.put_lease
-            return self.encode(Outgoing(raw) if lease is None else Outgoing(raw, lease=lease))
+            return self._plain(raw)
         if isinstance(headers, WithContext):
             return self._with_context(raw, headers, metadata[1:])
         return self.encode(self._with_metadata(raw, *metadata))
@@ -90,7 +89,20 @@ class Sender(Generic[T]):
 
     def build_many(self, bodies: Iterable[T], *metadata: Any) -> list[Outgoing]:
         """The encoded messages of a put of many, which have the same metadata."""
+        if metadata == _NO_METADATA[: len(metadata)] and self._channel.hooks.send is None:
+            encode, plain = self._channel.codec.encode, self._plain
+            return [plain(encode(body)) for body in bodies_of(bodies)]
         return [self.build(body, *metadata) for body in bodies_of(bodies)]
+
+    def _plain(self, raw: bytes) -> Outgoing:
+        """The message that has a body and nothing else."""
+        channel = self._channel
+        message = Outgoing(raw) if channel.put_lease is None else Outgoing(raw, lease=channel.put_lease)
+        if channel.transforms and not (channel.sends_plain and is_plain(raw)):
+            return self.encode(message)
+        if (limit := channel.pool.capabilities.limits.body) is not None:
+            self._check_size(message, limit)
+        return message
 
     def _with_metadata(  # noqa: PLR0913, PLR0917
         self,

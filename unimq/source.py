@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from unimq.driver import Delivery, Session
+from unimq.envelope import is_plain
 from unimq.errors import ConnectError, ConnectionLost, Empty, Timeout, UnimqError
 from unimq.hosts import Host
 from unimq.links import Link
@@ -229,10 +230,11 @@ _NEVER: Final = Cancellation()
 
 
 def _letter(channel: "Channel[Any]", link: Link, raw: Delivery) -> Letter[Any]:
-    if channel.transforms or raw.damage is not None:
-        letter = channel.letter(channel, link, raw, *channel.decode(raw))
-    else:
+    is_whole = not channel.transforms or (channel.takes_plain and not raw.headers and is_plain(raw.body))
+    if is_whole and raw.damage is None:
         letter = channel.letter(channel, link, raw, raw)
+    else:
+        letter = channel.letter(channel, link, raw, *channel.decode(raw))
     if channel.keeps_lease:
         link.host.keeper.begin(letter, channel.settings.lease)
     return letter

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Final
 
 import greenstalk
@@ -10,11 +11,12 @@ import greenstalk
 from unimq.driver import Delivery, Outgoing
 from unimq.errors import UnimqError
 
-__all__ = ["WINDOW", "Outcome", "delivery_of", "inserted", "portable_priority", "put_command", "unknown", "windows"]
+__all__ = ["WINDOW", "Outcome", "delivery_of", "portable_priority", "put_commands", "unknown", "windows"]
 
 WINDOW: Final = 200
 """Commands that are written before their replies are read: they must fit into the buffers of both sides."""
 _WINDOW_BYTES: Final = 256 * 1024
+_END: Final = b"\r\n"
 _LEASE: Final = greenstalk.DEFAULT_TTR
 """Seconds of a put that names no lease, as greenstalk has it."""
 
@@ -26,18 +28,19 @@ _TOLD: Final = re.compile(
 Outcome = str | UnimqError | None
 
 
-def windows(messages: Sequence[Outgoing]) -> Iterator[Sequence[Outgoing]]:
+def windows(messages: Sequence[Outgoing]) -> Sequence[Sequence[Outgoing]]:
     """The messages in pieces that are written at once."""
-    window: list[Outgoing] = []
-    size = 0
-    for message in messages:
-        if window and (len(window) == WINDOW or size + len(message.body) > _WINDOW_BYTES):
-            yield window
-            window, size = [], 0
-        window.append(message)
-        size += len(message.body)
-    if window:
-        yield window
+    if len(messages) == 1:
+        return [messages]
+    pieces: list[Sequence[Outgoing]] = []
+    start = size = 0
+    for position, message in enumerate(messages):
+        length = len(message.body)
+        if position > start and (position - start == WINDOW or size + length > _WINDOW_BYTES):
+            pieces.append(messages[start:position])
+            start, size = position, 0
+        size += length
+    return [*pieces, messages[start:]]
 
 
 def unknown(error: UnimqError, doubtful: int, unsent: int) -> Iterator[UnimqError]:
@@ -49,21 +52,20 @@ def unknown(error: UnimqError, doubtful: int, unsent: int) -> Iterator[UnimqErro
             yield one
 
 
-def put_command(message: Outgoing) -> bytes:
-    """The command that stores it, in whole seconds, rounded up."""
-    lease = _LEASE if message.lease is None else max(1, math.ceil(message.lease))
-    head = b"put %d %d %d %d\r\n" % (
-        native_priority(message.priority),
-        math.ceil(message.delay),
-        lease,
-        len(message.body),
-    )
-    return head + message.body + b"\r\n"
+def put_commands(messages: Sequence[Outgoing]) -> bytes:
+    """The commands that store them."""
+    pieces: list[bytes] = []
+    for message in messages:
+        body = message.body
+        pieces += (b"%b %d\r\n" % (_put(message.priority, message.delay, message.lease), len(body)), body, _END)
+    return b"".join(pieces)
 
 
-def inserted(reply: list[bytes] | UnimqError) -> Outcome:
-    """The outcome of a put, from the words behind INSERTED."""
-    return reply if isinstance(reply, UnimqError) else reply[0].decode()
+@lru_cache(maxsize=64)
+def _put(priority: int, delay: float, lease: float | None) -> bytes:
+    """How the command begins; in whole seconds, rounded up. Most puts of a program are alike in this."""
+    seconds = _LEASE if lease is None else max(1, math.ceil(lease))
+    return b"put %d %d %d" % (native_priority(priority), math.ceil(delay), seconds)
 
 
 def delivery_of(number: int, body: bytes, told: bytes, now: float) -> Delivery:

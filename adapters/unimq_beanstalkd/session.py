@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from itertools import compress
 from typing import Any, Final, Literal
 
 import greenstalk
@@ -11,7 +12,7 @@ import msgspec
 from unimq.capabilities import Capabilities
 from unimq.driver import GRACE, POLL_GRACE, BaseSession, Delivery, Outgoing, Stats
 from unimq.errors import ConnectionLost, LeaseLost, ProtocolError, ServerError, Timeout, UnimqError
-from unimq_beanstalkd.messages import WINDOW, Outcome, inserted, portable_priority, put_command, unknown, windows
+from unimq_beanstalkd.messages import WINDOW, Outcome, portable_priority, put_commands, unknown, windows
 from unimq_beanstalkd.taking import Taking
 from unimq_beanstalkd.wire import Wire
 
@@ -45,11 +46,13 @@ class BeanstalkdSession(BaseSession):
             written = len(outcomes) + len(window)
             use = self._use(queue)
             try:
-                wire.write(use + b"".join(map(put_command, window)), deadline)
+                wire.write(use + put_commands(window), deadline)
                 if use:
                     wire.must(b"USING", deadline + GRACE)
-                for _ in window:  # not in one go: what was answered before a failure counts
-                    outcomes.append(inserted(wire.reply(b"INSERTED", deadline + GRACE)))  # noqa: PERF401
+                while len(outcomes) < written:  # not in one go: what was answered before a failure counts
+                    for line in wire.lines(written - len(outcomes), deadline + GRACE):
+                        stored = line.startswith(b"INSERTED ")
+                        outcomes.append(line[9:].decode() if stored else wire.refusal(line.split()))
             except (ConnectionLost, Timeout, ProtocolError) as error:
                 if not outcomes and not error.in_doubt:
                     raise
@@ -154,20 +157,39 @@ class BeanstalkdSession(BaseSession):
 
         An ended lease is refused here: the server would delete the message, on its way to somebody else or not.
         """
-        wire, until = self._ready(deadline), deadline + GRACE
-        outcomes: list[UnimqError | None] = [None if self._holds(one) else self._lease_lost() for one in deliveries]
-        ours = [position for position, outcome in enumerate(outcomes) if outcome is None]
-        for start in range(0, len(ours), WINDOW):
-            window = ours[start : start + WINDOW]
-            wire.write(b"".join([command(deliveries[position].token) for position in window]), deadline)
-            for position in window:
-                reply = wire.reply(expected, until)
-                if not keep:
-                    self._held.pop(deliveries[position].token[0], None)
-                if isinstance(reply, UnimqError):
-                    outcomes[position] = self._lease_lost() if _is_gone(reply) else reply
+        wire = self._ready(deadline)
+        outcomes: list[UnimqError | None] = []
+        for start in range(0, len(deliveries), WINDOW):
+            window = deliveries[start : start + WINDOW]
+            held = [self._holds(one) for one in window]
+            ours = list(compress(window, held))
+            answers = self._answers(wire, [command(one.token) for one in ours], expected, deadline)
+            if not keep:
+                for one in ours:
+                    self._held.pop(one.token[0], None)
+            # As a rule they are all ours.
+            answer = iter(answers)
+            outcomes += (
+                answers
+                if len(ours) == len(window)
+                else [next(answer) if is_ours else self._lease_lost() for is_ours in held]
+            )
         wire.used()
         return outcomes
+
+    def _answers(
+        self, wire: Wire, commands: Sequence[bytes], expected: bytes, deadline: float
+    ) -> list[UnimqError | None]:
+        """What became of each command, whose answers are lines."""
+        answers: list[UnimqError | None] = []
+        wire.write(b"".join(commands), deadline)
+        while len(answers) < len(commands):
+            lines = wire.lines(len(commands) - len(answers), deadline + GRACE)
+            answers += [None if line == expected else self._refusal(wire.refusal(line.split())) for line in lines]
+        return answers
+
+    def _refusal(self, said: UnimqError) -> UnimqError:
+        return self._lease_lost() if isinstance(said.__cause__, greenstalk.NotFoundError) else said
 
     def _holds(self, delivery: Delivery) -> bool:
         held = self._held.get(delivery.token[0])
@@ -307,7 +329,3 @@ class BeanstalkdSession(BaseSession):
             return b""
         self._using = queue
         return b"use %s\r\n" % queue.encode()
-
-
-def _is_gone(reply: UnimqError) -> bool:
-    return isinstance(reply.__cause__, greenstalk.NotFoundError)

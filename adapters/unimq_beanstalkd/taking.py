@@ -15,6 +15,7 @@ __all__ = ["Taking"]
 Jobs = list[tuple[int, bytes]]
 """Number and body of each."""
 
+_BLANK: Final = b""
 _FIRST: Final = ("default",)
 """What a new connection watches."""
 
@@ -80,40 +81,44 @@ class Taking:
             wire.must(b"WATCHING", until)
         jobs: Jobs = []
         for _ in range(count):
-            words = wire.reply(b"RESERVED", until)
-            if not isinstance(words, UnimqError):
-                jobs.append(wire.job(words, until))
-        self._told = self._stats(self._next, until) if count == 1 else None
+            job = wire.reserved(until)
+            if not isinstance(job, UnimqError):
+                jobs.append(job)
+        told = wire.told(until) if count == 1 else None
+        self._told = (self._next, told) if isinstance(told, bytes) else None
         return jobs
 
     def _described(self, jobs: Jobs) -> list[Delivery]:
         """The jobs with what `stats-job` tells of them."""
         if not jobs:
             return []
-        wire, now, told = self._wire, time.monotonic(), self._told
+        wire, now = self._wire, time.monotonic()
         until = now + POLL_GRACE
-        known = {told[0]: told[1]} if told is not None else {}
-        asked = [number for number, _ in jobs if number not in known]
+        guessed, guess = self._told or (0, _BLANK)
+        asked = [b"stats-job %d\r\n" % number for number, _ in jobs if number != guessed]
         if asked:
-            wire.write(b"".join([b"stats-job %d\r\n" % number for number in asked]), until)
-            known.update(stats for number in asked if (stats := self._stats(number, until)) is not None)
+            wire.write(b"".join(asked), until)
         self._expect(jobs[-1][0])
-        try:
+        found: list[Delivery] = []
+        for number, body in jobs:
+            told = guess if number == guessed else wire.told(until)
             # One that nothing is told of is gone: its lease is over already, and somebody has removed it.
-            return [delivery_of(number, body, known[number], now) for number, body in jobs if number in known]
+            if isinstance(told, bytes):
+                found.append(self._delivery(number, body, told, now))
+        return found
+
+    def _delivery(self, number: int, body: bytes, told: bytes, now: float) -> Delivery:
+        try:
+            return delivery_of(number, body, told, now)
         except ValueError as error:
-            wire.broken = True
-            msg = f"{wire.label}: stats-job does not tell what it should: is this a beanstalkd?"
+            self._wire.broken = True
+            msg = f"{self._wire.label}: stats-job does not tell what it should: is this a beanstalkd?"
             raise ProtocolError(msg) from error
 
     def _expect(self, number: int) -> None:
         """Guess which job comes after this one."""
         step = number - self._last if self._last else 1
         self._last, self._next = number, max(1, number + step)
-
-    def _stats(self, number: int, until: float) -> tuple[int, bytes] | None:
-        words = self._wire.reply(b"OK", until)
-        return None if isinstance(words, UnimqError) else (number, self._wire.body(words, until))
 
     def watch(self, queues: Sequence[str]) -> tuple[bytes, int]:
         """The commands that make `queues` those that are reserved from, and how many they are."""

@@ -5,6 +5,7 @@ errors and jobs are greenstalk's. The protocol: https://github.com/beanstalkd/be
 """
 
 import contextlib
+import re
 import select
 import socket
 import struct
@@ -30,9 +31,13 @@ __all__ = ["Reply", "Wire", "connect"]
 
 _SLICE: Final = 0.1
 """Seconds after which a blocked system call comes back to look at the deadline: cheaper than a timeout set per call."""
-_CHUNK: Final = 131_072
+_CHUNK: Final = 65_536
 """Bytes that are read at once, at most."""
 _LONGEST_LINE: Final = 1024
+_JOB: Final = re.compile(rb"RESERVED (\d{1,20}) (\d{1,10})\r\n")
+_TABLE: Final = re.compile(rb"OK (\d{1,10})\r\n")
+_LARGE: Final = 16_384
+"""Bytes of a body that are read to where they stay; less is cheaper copied with what comes with it."""
 _IDLE: Final = 0.05
 """Seconds of rest after which a connection may have died unnoticed, and is looked at before it is written to."""
 
@@ -146,17 +151,55 @@ class Wire:
             except OSError as error:
                 raise self._lost(str(error), in_doubt=sent > 0) from error
 
-    def line(self, deadline: float) -> list[bytes]:
-        """The words of the next line."""
+    def lines(self, most: int, deadline: float) -> list[bytes]:
+        """The next lines, one to `most` of those that are there; replies of one line each, and nothing behind them."""
+        while (end := self._data.rfind(b"\r\n", self._at)) < 0:
+            if len(self._data) - self._at > _LONGEST_LINE:
+                raise self._nonsense(self._data[self._at : self._at + 60])
+            self._read(deadline)
+        lines = self._data[self._at : end].split(b"\r\n", most)
+        self._at = end + 2
+        if len(lines) > most:
+            self._at -= len(lines.pop()) + 2
+        return lines
+
+    def line(self, deadline: float) -> bytes:
+        """The next line."""
         while (end := self._data.find(b"\r\n", self._at)) < 0:
             if len(self._data) - self._at > _LONGEST_LINE:
                 raise self._nonsense(self._data[self._at : self._at + 60])
             self._read(deadline)
-        words = self._data[self._at : end].split()
+        line = self._data[self._at : end]
         self._at = end + 2
-        if not words:
-            raise self._nonsense(_BLANK)
-        return words
+        return line
+
+    def reserved(self, deadline: float) -> tuple[int, bytes] | UnimqError:
+        """The number of a job that was reserved and its body, or why there is none."""
+        if (whole := self._whole(_JOB, deadline)) is not None:
+            return int(whole[0][1]), whole[1]
+        words = self.reply(b"RESERVED", deadline)
+        return words if isinstance(words, UnimqError) else self.job(words, deadline)
+
+    def told(self, deadline: float) -> bytes | UnimqError:
+        """The table that answers a question, or why there is none."""
+        if (whole := self._whole(_TABLE, deadline)) is not None:
+            return whole[1]
+        words = self.reply(b"OK", deadline)
+        return words if isinstance(words, UnimqError) else self.body(words, deadline)
+
+    def _whole(self, head: re.Pattern[bytes], deadline: float) -> tuple[re.Match[bytes], bytes] | None:
+        """A reply that begins so and tells a size last, and what stands behind it; where all of it comes at once."""
+        if self._at == len(self._data):
+            self._read(deadline)
+        found = head.match(self._data, self._at)
+        if found is None:
+            return None
+        start = found.end()
+        end = start + int(found[head.groups])
+        if self._data[end : end + 2] != b"\r\n":
+            return None
+        self._at = end + 2
+        return found, self._data[start:end]
 
     def job(self, words: list[bytes], deadline: float) -> tuple[int, bytes]:
         """The number of a job and its body, of which `words` give the number and the size."""
@@ -169,6 +212,8 @@ class Wire:
 
     def _bytes(self, size: int, deadline: float) -> bytes:
         end = self._at + size
+        if end + 2 - len(self._data) > _LARGE:
+            return self._large(size, deadline)
         while len(self._data) < end + 2:
             self._read(deadline)
             end = self._at + size
@@ -177,6 +222,19 @@ class Wire:
         body = self._data[self._at : end]
         self._at = end + 2
         return body
+
+    def _large(self, size: int, deadline: float) -> bytes:
+        """A body of which most is still to come; then nothing that was read is left."""
+        body = bytearray(size + 2)
+        there = len(self._data) - self._at
+        body[:there] = self._data[self._at :]
+        self._data, self._at = b"", 0
+        rest = memoryview(body)[there:]
+        while rest:
+            rest = rest[self._fill(rest, deadline) :]
+        if body[size:] != b"\r\n":
+            raise self._nonsense(bytes(body[size:]))
+        return bytes(memoryview(body)[:size])
 
     def _numbers(self, words: list[bytes], count: int) -> list[int]:
         """The words as what they must be."""
@@ -190,10 +248,18 @@ class Wire:
         Raises:
             ProtocolError: it says what beanstalkd does not say.
         """
-        words = self.line(deadline)
-        if words[0] == expected:
+        words = self.line(deadline).split()
+        if words and words[0] == expected:
             return words[1:]
-        if words[0] not in _KINDS:
+        return self.refusal(words)
+
+    def refusal(self, words: list[bytes]) -> UnimqError:
+        """The error that an answer stands for which is not the expected one.
+
+        Raises:
+            ProtocolError: it is none that beanstalkd gives.
+        """
+        if not words or words[0] not in _KINDS:
             raise self._nonsense(b" ".join(words))
         error, why = _KINDS[words[0]]
         refusal = error(f"{self.label}: {why}")
@@ -231,21 +297,25 @@ class Wire:
 
     def _read(self, deadline: float) -> None:
         """Add what comes next, with patience until `deadline`."""
+        size = self._fill(self._chunk, deadline)
+        self._data = self._data[self._at :] + self._chunk[:size]
+        self._at = 0
+
+    def _fill(self, place: memoryview, deadline: float) -> int:
+        """Read what comes next to `place`; the number of bytes."""
         while True:
             rest = deadline - time.monotonic()
             if rest < _SLICE and not self._readable.poll(max(rest, 0.0) * 1000):
                 raise self._late(_SILENT)
             try:
-                size = self._socket.recv_into(self._chunk)
+                size = self._socket.recv_into(place)
             except BlockingIOError:
                 continue
             except OSError as error:
                 raise self._lost(str(error), in_doubt=True) from error
             if not size:
                 raise self._lost(_CLOSED_THERE, in_doubt=True)
-            self._data = self._data[self._at :] + self._chunk[:size]
-            self._at = 0
-            return
+            return size
 
     def _lost(self, why: str, *, in_doubt: bool = False) -> ConnectionLost:
         self.broken = True

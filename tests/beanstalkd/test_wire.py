@@ -37,9 +37,7 @@ def test_any_bytes_are_a_reply_or_a_protocol_error(said: bytes, split: int) -> N
         server.sendall(said[split:])
         server.shutdown(socket.SHUT_WR)
         try:
-            words = wire.reply(b"RESERVED", soon())
-            if not isinstance(words, UnimqError):
-                wire.job(words, soon())
+            wire.reserved(soon())
         except (ProtocolError, ConnectionLost):
             assert wire.broken
 
@@ -53,9 +51,45 @@ def test_bodies_come_whole_at_any_split(bodies: list[bytes], data: st.DataObject
         for start, end in zip([0, *cuts], [*cuts, len(said)], strict=True):
             server.sendall(said[start:end])
         for number, body in enumerate(bodies):
-            words = wire.reply(b"RESERVED", soon())
-            assert not isinstance(words, UnimqError)
-            assert wire.job(words, soon()) == (number, body)
+            assert wire.reserved(soon()) == (number, body)
+
+
+@pytest.mark.parametrize("size", [16_384, 65_000, 200_000])
+def test_a_large_body_comes_whole(size: int) -> None:
+    """Between small ones, and whatever was read with them."""
+    bodies = [b"first", bytes(range(256)) * (size // 256), b"", b"last" * (size // 4)]
+    said = b"".join(b"RESERVED %d %d\r\n%s\r\n" % (n, len(body), body) for n, body in enumerate(bodies))
+    with talk() as (wire, server):
+        speaker = threading.Thread(target=server.sendall, args=(said,))
+        speaker.start()
+        found = [wire.reserved(soon()) for _ in bodies]
+        speaker.join()
+        assert found == list(enumerate(bodies))
+
+
+def test_a_large_body_with_a_wrong_end_is_a_protocol_error() -> None:
+    """It is not cut to what it should have been."""
+    with talk() as (wire, server):
+        speaker = threading.Thread(target=server.sendall, args=(b"RESERVED 1 100000\r\n" + b"x" * 100_002,))
+        speaker.start()
+        with pytest.raises(ProtocolError):
+            wire.reserved(soon())
+        speaker.join()
+
+
+@given(st.integers(1, 5), st.integers(0, 80))
+def test_lines_come_one_by_one_or_together(most: int, split: int) -> None:
+    """No more than asked for, and what is behind them stays."""
+    said = b"".join(b"INSERTED %d\r\n" % n for n in range(5))
+    with talk() as (wire, server):
+        server.sendall(said[:split])
+        server.sendall(said[split:])
+        found: list[bytes] = []
+        while len(found) < most:
+            found += wire.lines(most - len(found), soon())
+        assert found == said.splitlines()[:most]
+        rest = [wire.reply(b"INSERTED", soon()) for _ in range(5 - most)]
+        assert rest == [[b"%d" % n] for n in range(most, 5)]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,21 @@ __all__ = ["Transform", "transforms"]
 
 
 class Transform(Protocol):
-    """One reversible change of messages on their way to and from the driver."""
+    """One reversible change of messages on their way to and from the driver.
+
+    A message that has a body and nothing else, and does not look like a frame, is plain. Most are, so a transform tells
+    beforehand whether it leaves those as they are.
+    """
+
+    @property
+    def sends_plain(self) -> bool:
+        """Whether `encode` leaves plain messages as they are."""
+        ...
+
+    @property
+    def takes_plain(self) -> bool:
+        """Whether `decode` leaves plain messages as they are."""
+        ...
 
     def encode(self, message: Outgoing) -> Outgoing:
         """What to send in place of `message`."""

@@ -15,6 +15,12 @@ class Framing:
     """Headers into the envelope, and back."""
 
     mode: envelope.Mode
+    takes_plain = True
+
+    @property
+    def sends_plain(self) -> bool:
+        """Whether only what has headers is framed."""
+        return self.mode != "always"
 
     def encode(self, message: Outgoing) -> Outgoing:
         """Frame the body when there are headers, when it looks like a frame, or when the mode says always."""

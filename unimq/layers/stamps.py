@@ -49,6 +49,16 @@ class Stamps:
         needed = stamps.id or stamps.ttl or stamps.count or stamps.enqueued or stamps.priority
         return stamps if needed else None
 
+    @property
+    def sends_plain(self) -> bool:
+        """Whether only what needs a stamp is stamped."""
+        return not self.names_all
+
+    @property
+    def takes_plain(self) -> bool:
+        """Whether nothing is read into the absence of a stamp."""
+        return not (self.count or self.priority)
+
     def encode(self, message: Outgoing) -> Outgoing:
         """Move what the backend does not keep into headers."""
         stamped = self._stamps(message)
@@ -105,7 +115,7 @@ class Stamps:
 
     def _plain(self, delivery: Delivery) -> Delivery:
         """What has no headers, as most messages: the way of one is short."""
-        if not (self.count or self.priority):
+        if self.takes_plain:
             return delivery
         count = 1 if self.count else delivery.delivery_count
         priority = DEFAULT_PRIORITY if self.priority else delivery.priority
