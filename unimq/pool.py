@@ -265,7 +265,9 @@ class Pool:
             msg = f"{host.label}: the session is busy with another call until the deadline"
         else:
             msg = f"{host.label}: no session was free in time; {host.most} are busy, raise ?max_sessions="
-        raise Timeout(msg)
+        busy = Timeout(msg)
+        busy.ends_session = False
+        raise busy
 
     def _open_for(self, host: Host, me: object, need: Need, deadline: float) -> Link:
         link = self._open(host, deadline)

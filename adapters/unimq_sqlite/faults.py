@@ -61,11 +61,13 @@ def unusable(text: str, number: int | None, *, in_doubt: bool = False) -> Storag
 
 
 def locked(path: str) -> Timeout:
-    """Others had the lock all the time."""
-    return Timeout(
+    """Others had the lock all the time. The connection is as good as before."""
+    error = Timeout(
         f"sqlite store {path!r} was locked until the deadline, by others that write to it or by one that keeps a "
         "transaction open: nothing was done, try again"
     )
+    error.ends_session = False
+    return error
 
 
 def _code(error: sqlite3.Error) -> int:

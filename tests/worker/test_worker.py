@@ -190,7 +190,7 @@ class TestStop:
 
     def test_a_worker_that_waits_ends_at_once(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """Its gets are interrupted, and need not end by themselves."""
-        monkeypatch.setattr("unimq.worker.threads.LOOK", 100 * PATIENCE)
+        monkeypatch.setattr("unimq.worker.taking.LOOK", 100 * PATIENCE)
         worker = Worker(url, fail, concurrency=3)
         thread = threading.Thread(target=worker.run, daemon=True)
         thread.start()

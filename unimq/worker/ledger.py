@@ -4,11 +4,11 @@ import math
 import threading
 import time
 from collections import Counter
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from unimq.errors import UnimqError
+from unimq.errors import Timeout, UnimqError
 from unimq.message import Letter
 from unimq.records import about
 from unimq.worker.handling import Fate, log
@@ -17,6 +17,9 @@ from unimq.worker.pauses import Pauses
 __all__ = ["Health", "Ledger"]
 
 M = TypeVar("M", bound=Letter[Any])
+
+_BUSY_MOST: Final = 10.0
+"""Seconds for which a server may be busy, and give no answer for that reason, before it is told to be away."""
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -51,6 +54,7 @@ class Ledger(Generic[M]):
         self._counts: Counter[Fate] = Counter()
         self._connected = False
         self._away: str | None = None
+        self._busy_since: float | None = None
         self._pauses = Pauses()
         self._due = 0.0
         """When the server is tried again, as a `time.monotonic()` value."""
@@ -89,18 +93,26 @@ class Ledger(Generic[M]):
 
     def reached(self) -> None:
         """The server has answered."""
-        if not self._connected:
+        if not self._connected or self._busy_since is not None:
             with self._lock:
                 was, self._away, self._connected = self._away, None, True
+                self._busy_since = None
                 self._pauses.begin_anew()
                 self._due = 0.0
             if was is not None:
                 log.warning("%s is back", self._where, extra=about("back", backend=self._where))
 
     def missed(self, error: UnimqError) -> float:
-        """The server has not; returns the seconds until the next try, the same one for all who miss it meanwhile."""
+        """The server has not; returns the seconds until the next try, the same one for all who miss it meanwhile.
+
+        One that was too busy is asked again at once, and counts as reached for some seconds.
+        """
         now = time.monotonic()
         with self._lock:
+            if isinstance(error, Timeout) and not error.ends_session:  # nothing is wrong with the connection
+                self._busy_since = self._busy_since or now
+                if now - self._busy_since < _BUSY_MOST:
+                    return 0.0
             was, self._away, self._connected = self._away, str(error), False
             if now >= self._due:
                 self._due = now + self._pauses.next()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from operator import methodcaller
 from queue import Empty as NothingOrdered
 from queue import SimpleQueue
 from types import FrameType
@@ -18,6 +19,7 @@ from unimq.message import Message
 from unimq.options import seconds
 from unimq.queue import Queue
 from unimq.url import URL
+from unimq.worker.acking import Acker
 from unimq.worker.handling import (
     Fate,
     Handler,
@@ -31,7 +33,8 @@ from unimq.worker.handling import (
 )
 from unimq.worker.ledger import Health, Ledger
 from unimq.worker.policy import RetryPolicy
-from unimq.worker.settings import DEFAULT_POLICY, LOOK, LOOKS_IN_A_LEASE, STOP_SIGNALS, handled_queues, wrapped
+from unimq.worker.settings import DEFAULT_POLICY, LOOKS_IN_A_LEASE, STOP_SIGNALS, handled_queues, wrapped
+from unimq.worker.taking import Taker
 
 __all__ = ["Worker"]
 
@@ -95,6 +98,8 @@ class Worker:
         self._stopping = threading.Event()
         self._orders: SimpleQueue[None] = SimpleQueue()  # an Event that a signal handler sets can block for ever
         self._ledger: Ledger[Message[Any]] = Ledger(self._client.where)
+        self._taker = Taker(self._queues, self._ledger, self._stopping)
+        self._ack = methodcaller("ack") if concurrency == 1 else Acker(self._queues).ack
 
     # What an application does with it
 
@@ -140,7 +145,7 @@ class Worker:
         try:
             with self._leases_kept():
                 while True:
-                    message = self._next(0)
+                    (message,) = self._taker.take(1, 0)
                     self._ledger.reached()
                     self._handle(message)
         except Empty:
@@ -163,23 +168,16 @@ class Worker:
     def _work(self) -> None:
         while not self._stopping.is_set():
             try:
-                message = self._next(LOOK)
-            except Empty:
-                self._ledger.reached()
+                message = self._taker.next()
             except Closed:  # the client is the caller's
                 self.stop()
                 return
-            except UnimqError as error:
-                self._stopping.wait(self._ledger.missed(error))
+            if message is None:
+                continue
+            if self._stopping.is_set():
+                _release(message)
             else:
-                self._ledger.reached()
-                if self._stopping.is_set():
-                    _release(message)
-                else:
-                    self._handle(message)
-
-    def _next(self, timeout: float) -> Message[Any]:
-        return self._queues[0].get(timeout) if len(self._queues) == 1 else self._client.get(self._queues, timeout)
+                self._handle(message)
 
     def _handle(self, message: Message[Any]) -> None:
         self._ledger.begins(message)
@@ -217,7 +215,9 @@ class Worker:
                     why = unsendable(message, mistake)
             if why is not None and message.reply_to is None:  # what a backend itself replies comes before the end
                 tell(message, why)
-            if settled.name is not None:
+            if settled.name == "ack":
+                self._ack(message)
+            elif settled.name is not None:
                 getattr(message, settled.name)(*settled.arguments)
         except UnimqError as failed:
             return unsettled(message, failed)
@@ -252,6 +252,8 @@ class Worker:
             with suppress(NothingOrdered):
                 self._orders.get(timeout=_ENDED)
                 break
+        for message in self._taker.left():
+            _release(message)
         for message in self._ledger.take_away():
             tell_given_back(message)
             _release(message)
