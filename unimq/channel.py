@@ -67,7 +67,7 @@ class Channel(Generic[T]):
         self.letter = letter
         """What to hand over: `Message`, or its async twin."""
         self.face: Any = None
-        """The async queue whose messages these are; they settle through it."""
+        """What messages of asyncio settle through."""
         self.hooks: Hooks = client.hooks
         self.where = client.where
         """The backend's masked URL, for error texts."""

@@ -1,6 +1,5 @@
 """The client: the connections of one URL, and the queues that share them."""
 
-import math
 import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
@@ -22,12 +21,11 @@ from unimq.hooks import Hooks
 from unimq.masking import without_frames
 from unimq.message import Message
 from unimq.observing import observed
-from unimq.options import Settings, count, seconds, short
+from unimq.options import Settings, count, short
 from unimq.place import place_of
 from unimq.pool import Pool
 from unimq.queue import Queue
-from unimq.receiver import hand_over_all
-from unimq.source import Cancellation, Source
+from unimq.several import Several
 from unimq.url import URL
 
 if TYPE_CHECKING:
@@ -175,7 +173,8 @@ class Client:
             InvalidArgument: there is none, one is another client's, or their leases differ.
             Empty: no message came in time.
         """
-        return cast("Message[Any]", self.get_any([queue._channel for queue in queues], 1, timeout)[0])
+        several = Several.of(self, [queue._channel for queue in queues])
+        return cast("Message[Any]", several.get_many(1, timeout)[0])
 
     def get_many(
         self, queues: Sequence[Queue[Any]], limit: int = 100, *, timeout: float | timedelta | None = None
@@ -188,31 +187,8 @@ class Client:
             InvalidArgument: as `get`, or `limit` is out of its range.
             Empty: no message came in time.
         """
-        letters = self.get_any([queue._channel for queue in queues], count(limit, "limit"), timeout)
-        return cast("list[Message[Any]]", letters)
-
-    def get_any(
-        self,
-        channels: "Sequence[Channel[Any]]",
-        limit: int,
-        timeout: float | timedelta | None,
-        cancellation: Cancellation | None = None,
-    ) -> "list[Letter[Any]]":
-        """For unimq's own use: what `get_many` does, for both faces."""
-        if not channels or any(channel.client is not self for channel in channels):
-            msg = f"queues={[channel.name for channel in channels]}: must be one or more queues of this client"
-            raise InvalidArgument(msg)
-        if len({channel.settings.lease for channel in channels}) > 1:
-            msg = f"queues={[channel.name for channel in channels]}: must have the same lease to be waited for together"
-            raise InvalidArgument(msg)
-        until = math.inf if timeout is None else time.monotonic() + seconds(timeout, "timeout")
-        source = Source(channels)
-        while True:
-            source.check_open()
-            parked = next((found for one in channels if (found := one.receiver.take_parked(limit))), None)
-            ready = hand_over_all(parked or source.fetch(limit, until, cancellation))
-            if ready:
-                return ready
+        several = Several.of(self, [queue._channel for queue in queues])
+        return cast("list[Message[Any]]", several.get_many(count(limit, "limit"), timeout))
 
     # The connection
 

@@ -102,7 +102,7 @@ def test_who_waits_already_comes_first(name: str) -> None:
         waiting = [asyncio.create_task(queue.get(timeout=20)) for _ in range(3)]
         for _ in range(5):
             await asyncio.sleep(0)
-        assert queue._pump.is_waited_at
+        assert queue._lane.pump.is_waited_at
         await queue.put_many(range(4))
         last = await queue.get(timeout=20)
         assert [(await task).body for task in waiting] == [0, 1, 2]
@@ -121,3 +121,17 @@ def test_dead_letters_on_another_server_are_moved_in_a_thread(name: str) -> None
         assert (await queue.dead.get(timeout=20)).body == 1
 
     run(name, part, "dead=memory%3A%2F%2Fother")
+
+
+def test_gets_over_several_queues_need_no_thread(name: str, without_threads: Callable[[], None]) -> None:
+    """Where something is there; who waits already comes first."""
+
+    async def part(queue: "unimq.AsyncQueue[Any]") -> None:
+        client, other = queue.client, queue.client.queue("other")
+        without_threads()
+        await other.put(1)
+        await queue.put(2)
+        found = [await client.get([queue, other], timeout=5), await client.get([queue, other], timeout=0)]
+        assert {message.body for message in found} == {1, 2}
+
+    run(name, part)

@@ -17,10 +17,10 @@ TWINS = [(Queue, AsyncQueue), (DeadLetterQueue, AsyncDeadLetterQueue), (Client, 
 SPECIAL = {"__enter__": "__aenter__", "__exit__": "__aexit__", "__iter__": "__aiter__"}
 OWN = {"__init__", "__repr__"}
 INTERNAL: dict[type, set[str]] = {
-    Client: {"ask_hosts", "channel", "check_open", "dead_channel", "get_any"},
-    AsyncClient: {"at_once", "batches", "run", "run_at_once", "run_in_thread", "submit"},
-    AsyncQueue: {"ack_one", "answer_one", "put_built", "run", "stop"},
-    AsyncDeadLetterQueue: {"ack_one", "answer_one", "put_built", "run", "stop"},
+    Client: {"ask_hosts", "channel", "check_open", "dead_channel"},
+    AsyncClient: {"at_once", "batches", "join", "leave", "pumps", "run", "run_at_once", "run_in_thread", "submit"},
+    AsyncQueue: {"check_open", "run", "stop"},
+    AsyncDeadLetterQueue: {"check_open", "run", "stop"},
 }
 """What stands under *For the other parts of unimq*, and is nobody else's."""
 

@@ -11,7 +11,7 @@ import pytest
 
 import unimq
 from unimq import Closed, Timeout, UnimqError
-from unimq.aio.threads import Batcher
+from unimq.aio.batcher import Batcher
 
 
 class ByHand(Executor):

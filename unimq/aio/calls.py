@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from unimq.aio.batcher import in_loops
 from unimq.aio.message import AsyncMessage
-from unimq.aio.threads import in_loops
 from unimq.calling import in_order
 from unimq.calls import Caller, Listener, Reported
 from unimq.direct import is_direct
@@ -43,6 +43,7 @@ async def call_one(
     listener: Listener | None,
 ) -> AsyncMessage[Any]:
     """What `Queue.call` does; the put is coalesced with those of other tasks."""
+    queue.check_open()
     channel = queue._channel
     caller = channel.client.calls
     with caller.asking(channel, [body], headers, timeout, listener) as asked:
@@ -50,9 +51,9 @@ async def call_one(
         try:
             async with limit:
                 if is_direct(channel):
-                    await queue._asks.run((asked.numbers[0], asked.messages[0]))
+                    await queue._lane.asks.run((asked.numbers[0], asked.messages[0]))
                 else:
-                    await queue.put_built(asked.messages[0])
+                    await queue._lane.put(asked.messages[0])
                 outcome = await asked.slots[0]
         except TimeoutError as error:
             if not limit.expired():
@@ -67,6 +68,7 @@ async def call_each(
     queue: "AsyncQueue[T]", bodies: Iterable[T], timeout: float | timedelta | None, headers: Mapping[str, str] | None
 ) -> list[AsyncMessage[Any]]:
     """What `Queue.call_many` does."""
+    queue.check_open()
     channel = queue._channel
     caller = channel.client.calls
     with caller.asking(channel, bodies_of(bodies), headers, timeout) as asked:

@@ -2,29 +2,31 @@
 
 import asyncio
 import os
+import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, overload
 
+from unimq.aio import getting
 from unimq.aio.calls import AsyncCaller
+from unimq.aio.lane import Lane
 from unimq.aio.message import AsyncMessage
+from unimq.aio.pump import Pumps
 from unimq.aio.queue import AsyncQueue
 from unimq.aio.threads import in_background, in_thread
 from unimq.aio.twins import twin_of
 from unimq.capabilities import Capabilities
-from unimq.channel import refuse_pickling
+from unimq.channel import Channel, refuse_pickling
 from unimq.client import Client, Pong
 from unimq.hooks import Hooks
 from unimq.masking import without_frames
-from unimq.message import Letter
 from unimq.observing import observed
 from unimq.options import count
-from unimq.receiver import park
-from unimq.source import Cancellation
+from unimq.several import Several
 from unimq.url import URL
 
 if TYPE_CHECKING:
@@ -62,10 +64,9 @@ class AsyncClient:
             self.__class__ = observed(type(self))
         self.sync.calls = AsyncCaller(self)
         self.url = self.sync.url
-        self.faces: weakref.WeakSet[AsyncQueue[Any]] = weakref.WeakSet()
-        self._pid = os.getpid()
-        self._executors: dict[int, ThreadPoolExecutor] = {}
-        """By how many threads they may have."""
+        self._lanes: weakref.WeakValueDictionary[Hashable, Lane[Any]] = weakref.WeakValueDictionary()
+        """By what their queues were made from; what nobody has any more is forgotten."""
+        self._forget()
         self._calls = 0
         """How many needed no thread."""
 
@@ -103,7 +104,8 @@ class AsyncClient:
         max_deliveries: int | None = None,
     ) -> AsyncQueue[Any]:
         options = {"codec": codec, "lease": lease, "max_deliveries": max_deliveries}
-        return AsyncQueue[Any]._of(self, self.sync.channel(name, type, AsyncMessage, **options))
+        channel = self.sync.channel(name, type, AsyncMessage, **options)
+        return AsyncQueue[Any]._of(self, (channel.name, type, channel.settings), lambda: channel)
 
     async def queues(self) -> list[str]:
         return await self.run(self.sync.queues)
@@ -155,6 +157,27 @@ class AsyncClient:
 
     # For the other parts of unimq
 
+    def join(self, queue: AsyncQueue[T], key: Hashable, make: Callable[[], Channel[T]]) -> Lane[T]:
+        """What `queue` shares with all that are open and have the same `key`; `make` makes the first its channel."""
+        self._check_process()
+        with self._lock:
+            lane = self._lanes.get(key)
+            if lane is None or lane.channel.closed:
+                lane = self._lanes[key] = Lane(self, make())
+            lane.queues.add(queue)
+        return lane
+
+    def leave(self, queue: AsyncQueue[T], lane: Lane[T]) -> None:
+        """`queue` was closed; what it shared is closed with the last."""
+        self._check_process()
+        for pump in (lane.pump, *self._pumps.all):
+            pump.leave(queue)
+        with self._lock:
+            lane.queues.discard(queue)
+            is_last = not lane.queues
+        if is_last:
+            lane.close()
+
     def batches(self) -> ThreadPoolExecutor:
         """The threads for what the tasks of one queue do together."""
         return self._executor(_BATCHES)
@@ -162,13 +185,31 @@ class AsyncClient:
     def _executor(self, most: int) -> ThreadPoolExecutor:
         """So many threads, made when they are first needed."""
         self.sync.check_open()
-        if self._pid != os.getpid():
-            self._pid, self._executors = os.getpid(), {}  # the parent's threads are not in the child of a fork
+        self._check_process()
         found = self._executors.get(most)
         if found is None:
             made = ThreadPoolExecutor(most, thread_name_prefix=f"unimq {self.sync.driver.name}")
             found = self._executors.setdefault(most, made)
         return found
+
+    @property
+    def pumps(self) -> Pumps:
+        """For gets over several queues."""
+        self._check_process()
+        return self._pumps
+
+    def _check_process(self) -> None:
+        if self._pid != os.getpid():
+            self._forget()
+
+    def _forget(self) -> None:
+        """Begin without threads: anew, or in the child of a fork, where the parent's are not."""
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        """For those who join and leave lanes."""
+        self._executors: dict[int, ThreadPoolExecutor] = {}
+        """By how many threads they may have."""
+        self._pumps = Pumps()
 
     def submit(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> "Future[R]":
         """Start a blocking part in a thread."""
@@ -202,29 +243,19 @@ class AsyncClient:
     async def _get(
         self, queues: Sequence[AsyncQueue[Any]], limit: int, timeout: float | timedelta | None
     ) -> list[AsyncMessage[Any]]:
-        channels = [queue._channel for queue in queues]
-        cancellation = Cancellation()
-        running = in_thread(self.sync.get_any, channels, limit, timeout, cancellation)
-        try:
-            return cast("list[AsyncMessage[Any]]", await asyncio.shield(running))
-        except asyncio.CancelledError:
-            running.add_done_callback(_park)
-            cancellation.cancel()
-            raise
+        Several.of(self.sync, [queue._channel for queue in queues])  # what cannot be asked together is refused
+        return await getting.get(self, tuple(dict.fromkeys(queues)), limit, timeout)
 
     def _stop(self) -> None:
         self.sync.calls.close()
-        for face in list(self.faces):
-            face.stop()
-        _close(self.sync, list(self._executors.values()) if self._pid == os.getpid() else [])
+        for pump in self.pumps.all:
+            pump.close()
+        for lane in list(self._lanes.values()):
+            lane.close()
+        _close(self.sync, list(self._executors.values()))
 
 
 def _close(client: Client, executors: Sequence[ThreadPoolExecutor]) -> None:
     client.close()
     for executor in executors:
         executor.shutdown()
-
-
-def _park(done: "asyncio.Future[list[Letter[Any]]]") -> None:
-    if not done.cancelled() and done.exception() is None:
-        park(done.result())

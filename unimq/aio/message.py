@@ -12,6 +12,7 @@ from unimq.errors import LeaseLost, UnimqError
 from unimq.message import Letter, Message, Receipt
 
 if TYPE_CHECKING:
+    from unimq.aio.lane import Lane
     from unimq.aio.queue import AsyncQueue
 
 __all__ = ["AsyncMessage"]
@@ -24,33 +25,33 @@ class AsyncMessage(Letter[T]):
     __slots__ = ()
 
     async def ack(self) -> None:
-        await self._face.ack_one(self)
+        await self._lane.ack(self)
 
     async def nack(self, delay: float | timedelta = 0) -> None:
-        await self._face.run(self._channel.settler.nack, self, delay)
+        await self._lane.run(self._channel.settler.nack, self, delay)
 
     async def reject(self, reason: str = "rejected", details: str = "") -> None:
-        await self._face.run(self._channel.settler.reject, self, reason, details)
+        await self._lane.run(self._channel.settler.reject, self, reason, details)
 
     async def discard(self) -> None:
-        await self._face.run(self._channel.settler.ack, self, "discard")
+        await self._lane.run(self._channel.settler.ack, self, "discard")
 
     async def release(self) -> None:
-        await self._face.run(self._channel.settler.release, self)
+        await self._lane.run(self._channel.settler.release, self)
 
     async def extend(self, seconds: float | timedelta | None = None) -> float:
-        return await self._face.run(self._channel.settler.extend, self, seconds)
+        return await self._lane.run(self._channel.settler.extend, self, seconds)
 
     async def reply(self, body: Any, *, headers: Mapping[str, str] | None = None) -> Receipt:
         if self.reply_to is None and self.may_be_answered:
-            await self._face.answer_one(self, self._channel.sender.build(body, headers))
+            await self._lane.answers.run((self, self._channel.sender.build(body, headers)))
             return Receipt(None, confirmed=True, queue=self.queue)
         name, correlation_id = self._reply_address()
         queue = cast("AsyncQueue[Any]", self._reply_queue(name))
-        return await queue.put_built(queue._channel.sender.build(body, headers, correlation_id=correlation_id))
+        return await queue._lane.put(queue._channel.sender.build(body, headers, correlation_id=correlation_id))
 
     async def progress(self, done: int, total: int) -> None:
-        await self._face.run(report, self, done, total)
+        await self._lane.run(report, self, done, total)
 
     async def __aenter__(self) -> "AsyncMessage[T]":
         return self
@@ -68,7 +69,7 @@ class AsyncMessage(Letter[T]):
             return
         if not isinstance(error, Exception):
             # Not stopped by another cancellation of the same task.
-            await asyncio.shield(self._face.run(self._channel.settler.give_back, [self]))
+            await asyncio.shield(self._lane.run(self._channel.settler.give_back, [self]))
             return
         try:
             await self.nack(self._pause())
@@ -76,5 +77,5 @@ class AsyncMessage(Letter[T]):
             self._note_failure(error, failed)
 
     @property
-    def _face(self) -> "AsyncQueue[Any]":
-        return cast("AsyncQueue[Any]", self._channel.face)
+    def _lane(self) -> "Lane[T]":
+        return cast("Lane[T]", self._channel.face)

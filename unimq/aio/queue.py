@@ -1,35 +1,30 @@
 """The queue for asyncio, and the dead-letter queue beside it."""
 
 import asyncio
-import contextlib
-import math
-import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, cast, overload
 
 from unimq import admin
 from unimq.aio.calls import call_each, call_one
+from unimq.aio.getting import fetch, get, hand_over, or_park
 from unimq.aio.message import AsyncMessage
-from unimq.aio.threads import Batcher, Pump, in_thread
+from unimq.aio.threads import in_thread
 from unimq.aio.twins import twin_of
-from unimq.calls import Asked
 from unimq.capabilities import Capabilities
 from unimq.channel import Channel, label, refuse_pickling, with_count
 from unimq.client import Pong
-from unimq.direct import answer_each
 from unimq.driver import Outgoing, Stats
-from unimq.errors import Empty, UnimqError
+from unimq.errors import Empty
 from unimq.hooks import Hooks
 from unimq.masking import without_frames
-from unimq.message import Letter, Receipt
+from unimq.message import Receipt
 from unimq.observing import observed
 from unimq.options import count, timeout_seconds
 from unimq.outcomes import raise_failures
 from unimq.queue import DeadLetterQueue, Queue
-from unimq.receiver import hand_over_is_local
+from unimq.receiver import Ahead
 from unimq.redrive import redrive
 from unimq.url import URL
 
@@ -42,9 +37,6 @@ __all__ = ["AsyncDeadLetterQueue", "AsyncQueue"]
 T = TypeVar("T")
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_PUMPED_FROM: Final = 0.05
-"""Seconds: a get that waits shorter asks the server itself, so that it sees what is there now."""
 
 
 @twin_of(Queue)
@@ -96,32 +88,28 @@ class AsyncQueue(Generic[T]):
         url = URL.parse(url)
         options = {"codec": codec, "lease": lease, "max_deliveries": max_deliveries}
         client = AsyncClient(with_count(url, max_deliveries), require=require, credentials=credentials, hooks=hooks)
-        self._adopt(client, client.sync.channel(name, type, AsyncMessage, **options), owns_client=True)
+        channel = client.sync.channel(name, type, AsyncMessage, **options)
+        self._adopt(client, (channel.name, type, channel.settings), lambda: channel, owns_client=True)
 
     @classmethod
-    def _of(cls, client: "AsyncClient", channel: Channel[Any]) -> Self:
+    def _of(cls, client: "AsyncClient", key: Hashable, make: Callable[[], Channel[T]]) -> Self:
         queue = cls.__new__(cls)
-        queue._adopt(client, channel, owns_client=False)
+        queue._adopt(client, key, make, owns_client=False)
         return queue
 
-    def _adopt(self, client: "AsyncClient", channel: Channel[T], *, owns_client: bool) -> None:
+    def _adopt(
+        self, client: "AsyncClient", key: Hashable, make: Callable[[], Channel[T]], *, owns_client: bool
+    ) -> None:
         self._client = client
-        self._channel = channel
+        self._lane = lane = client.join(self, key, make)
+        self._channel = channel = lane.channel
         if channel.hooks.around is not None:
             self.__class__ = observed(type(self))
         self._owns_client = owns_client
+        self._closed = False
         self._dead: AsyncDeadLetterQueue[T] | None = None
-        self._pump: Pump[T] = Pump(channel)
-        self._puts: Batcher[Outgoing, Receipt] = Batcher(self._send, client.batches, channel.deadline)
-        self._asks: Batcher[tuple[str, Outgoing], Receipt | None] = Batcher(self._ask, client.batches, channel.deadline)
-        self._acks: Batcher[Letter[T], None] = Batcher(
-            lambda letters, _: channel.settler.ack_many(letters), client.batches, channel.deadline
-        )
-        self._answers: Batcher[tuple[Letter[T], Outgoing], None] = Batcher(
-            lambda replies, _: answer_each(replies), client.batches, channel.deadline
-        )
-        channel.face = self
-        client.faces.add(self)
+        self._ahead: list[Ahead[T]] = []
+        """What its iterations have fetched and not handed over."""
 
     @property
     def name(self) -> str:
@@ -161,12 +149,13 @@ class AsyncQueue(Generic[T]):
         unique: str | None = None,
         timeout: float | timedelta | None = None,
     ) -> Receipt:
+        self.check_open()
         sender = self._channel.sender
         message = sender.build(body, headers, priority, delay, at, ttl, id, reply_to, correlation_id, unique)
         key = unique if key is None else key
         if key is None and timeout is None:
-            return await self.put_built(message)
-        return await self.run(sender.send_one, message, key, self._channel.deadline(timeout_seconds(timeout)))
+            return await self._lane.put(message)
+        return await self._client.run(sender.send_one, message, key, self._channel.deadline(timeout_seconds(timeout)))
 
     async def put_many(  # noqa: PLR0913
         self,
@@ -217,7 +206,7 @@ class AsyncQueue(Generic[T]):
         return self._channel.sender.build(body, headers, priority, delay, at, ttl, id)
 
     async def get(self, timeout: float | timedelta | None = None) -> AsyncMessage[T]:
-        return (await self._get(1, timeout))[0]
+        return cast("AsyncMessage[T]", (await get(self._client, (self,), 1, timeout))[0])
 
     async def get_many(
         self,
@@ -225,7 +214,7 @@ class AsyncQueue(Generic[T]):
         *,
         timeout: float | timedelta | None = None,
     ) -> list[AsyncMessage[T]]:
-        return await self._get(count(limit, "limit"), timeout)
+        return await get(self._client, (self,), count(limit, "limit"), timeout)
 
     async def consume(
         self,
@@ -233,38 +222,40 @@ class AsyncQueue(Generic[T]):
         prefetch: int | None = None,
         timeout: float | timedelta | None = None,
     ) -> AsyncIterator[AsyncMessage[T]]:
-        channel = self._channel
-        ahead = channel.receiver.ahead(channel.settings.prefetch if prefetch is None else count(prefetch, "prefetch"))
+        client, receiver = self._client, self._channel.receiver
+        most = receiver.ahead(self._channel.settings.prefetch if prefetch is None else count(prefetch, "prefetch"))
         longest = timeout_seconds(timeout)
         while True:
             try:
-                fetched = channel.receiver.keep(await self._fetch(ahead, longest))
+                fetched = receiver.keep(await fetch(client, (self,), most, longest))
             except Empty:
                 return
+            self._ahead.append(fetched)
             try:
                 while (letter := fetched.next()) is not None:
                     letters = [letter]
                     if fetched.is_stale(letter):
-                        letters = await self._or_park(channel.receiver.refreshed, letters)
-                    for message in await self._hand_over(letters):
+                        letters = await or_park(client, receiver.refreshed, letters)
+                    for message in await hand_over(client, letters):
                         yield message
             finally:
+                self._ahead.remove(fetched)
                 if left := fetched.all():
-                    await asyncio.shield(self.run(channel.receiver.give_back, left))
-                channel.receiver.drop(fetched)
+                    await asyncio.shield(client.run(receiver.give_back, left))
+                receiver.drop(fetched)
 
     def __aiter__(self) -> AsyncIterator[AsyncMessage[T]]:
         return self.consume()
 
     async def interrupt(self) -> None:
-        self._pump.interrupt()
-        await self._client.run_in_thread(self._channel.interrupt)
+        for pump in (self._lane.pump, *self._client.pumps.all):
+            pump.interrupt(self)
 
     async def ack(self, messages: Iterable[AsyncMessage[T]]) -> None:
-        raise_failures("ack", await self.run(self._channel.settler.ack_many, messages))
+        raise_failures("ack", await self._client.run(self._channel.settler.ack_many, messages))
 
     async def nack(self, messages: Iterable[AsyncMessage[T]], delay: float | timedelta = 0) -> None:
-        raise_failures("nack", await self.run(self._channel.settler.nack_many, messages, delay))
+        raise_failures("nack", await self._client.run(self._channel.settler.nack_many, messages, delay))
 
     async def size(self) -> int:
         return await self.run(admin.size, self._channel)
@@ -306,78 +297,24 @@ class AsyncQueue(Generic[T]):
 
     # For the other parts of unimq
 
-    async def put_built(self, message: Outgoing) -> Receipt:
-        """Put together with what other tasks put at the same time."""
-        channel = self._channel
-        channel.check_open()
-        if self._client.at_once():
-            return await self._client.run_at_once(channel.sender.send_one, message, None, channel.deadline())
-        return await self._puts.run(message)
-
-    async def ack_one(self, message: AsyncMessage[T]) -> None:
-        """Ack together with what other tasks ack at the same time."""
-        if self._client.at_once():
-            await self._client.run_at_once(self._channel.settler.ack, message)
-        else:
-            await self._acks.run(message)
-
-    async def answer_one(self, message: AsyncMessage[T], reply: Outgoing) -> None:
-        """Answer who waits for it together with what other tasks answer at the same time."""
-        await self._answers.run((message, reply))
+    def check_open(self) -> None:
+        """Refuse the use of what was closed."""
+        if self._closed:
+            raise self._channel.closed_error()
+        self._channel.check_open()
 
     async def run(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a blocking part in a thread of the client."""
+        """Run a part that asks the server."""
+        self.check_open()
         return await self._client.run(call, *args, **kwargs)
 
     def stop(self) -> None:
-        """End the receiving thread and give back what nobody came for; blocking."""
-        self._pump.close()
-        self._channel.close()
-
-    def _ask(self, requests: Sequence[tuple[str, Outgoing]], until: float) -> Sequence[Receipt | UnimqError | None]:
-        numbers, messages = [number for number, _ in requests], [message for _, message in requests]
-        asked = Asked(numbers, messages, [], until)
-        return self._channel.client.calls.send(self._channel, asked)
-
-    def _send(self, messages: Sequence[Outgoing], until: float) -> Sequence[Receipt | UnimqError]:
-        return self._channel.sender.send(messages, None, until)
-
-    async def _get(self, limit: int, timeout: float | timedelta | None) -> list[AsyncMessage[T]]:
-        longest = timeout_seconds(timeout)
-        until = math.inf if longest is None else time.monotonic() + longest
-        while True:
-            rest = None if longest is None else max(0.0, until - time.monotonic())
-            ready = await self._hand_over(await self._fetch(limit, rest))
-            if ready:
-                return ready
-
-    async def _fetch(self, limit: int, timeout: float | None) -> list[Letter[T]]:
-        if not self._pump.is_waited_at and self._client.at_once():
-            with contextlib.suppress(*(() if timeout == 0 else (Empty,))):
-                return await self._client.run_at_once(self._channel.receiver.fetch, limit, time.monotonic())
-        if timeout is None or timeout >= _PUMPED_FROM:
-            return await self._pump.fetch(limit, timeout)
-        return await self._or_park(self._channel.receiver.fetch, limit, time.monotonic() + timeout)
-
-    async def _hand_over(self, letters: list[Letter[T]]) -> list[AsyncMessage[T]]:
-        if all(map(hand_over_is_local, letters)) or self._client.at_once():
-            ready = self._channel.receiver.hand_over(letters)
-        else:
-            ready = await self._or_park(self._channel.receiver.hand_over, letters)
-        return cast("list[AsyncMessage[T]]", ready)
-
-    async def _or_park(self, call: Callable[P, list[Letter[T]]], *args: P.args, **kwargs: P.kwargs) -> list[Letter[T]]:
-        """Run `call` in a thread; what it brings for a task that is cancelled meanwhile goes to the next get."""
-        running = self._client.submit(call, *args, **kwargs)
-        try:
-            return await asyncio.shield(asyncio.wrap_future(running))
-        except asyncio.CancelledError:
-            running.add_done_callback(self._park_result)
-            raise
-
-    def _park_result(self, done: "Future[list[Letter[T]]]") -> None:
-        if done.exception() is None:
-            self._channel.receiver.park(done.result())
+        """End the gets that wait, and give back what nobody came for; blocking."""
+        if not self._closed:
+            self._closed = True
+            for fetched in list(self._ahead):
+                self._channel.receiver.give_back(fetched.all())
+            self._client.leave(self, self._lane)
 
 
 @twin_of(DeadLetterQueue)
@@ -386,7 +323,8 @@ class AsyncDeadLetterQueue(AsyncQueue[T]):
 
     @classmethod
     def _of_parent(cls, client: "AsyncClient", parent: Channel[T]) -> Self:
-        queue = cls._of(client, parent.dead_channel())
+        parent.dead_channel()  # refused where it has none
+        queue = cls._of(client, parent, lambda: parent.client.dead_channel(parent))
         queue._parent = parent
         return queue
 
@@ -397,4 +335,5 @@ class AsyncDeadLetterQueue(AsyncQueue[T]):
         id: str | None = None,  # noqa: A002
         rate: float | None = None,
     ) -> int:
+        self.check_open()
         return await self._client.run_in_thread(redrive, self._channel, self._parent, limit, id, rate)

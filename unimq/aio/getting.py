@@ -1,0 +1,91 @@
+"""Getting for tasks, from one queue or several: at once where that needs no thread, else at a pump."""
+
+import asyncio
+import contextlib
+import math
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, cast
+
+from unimq.aio.message import AsyncMessage
+from unimq.errors import Empty
+from unimq.message import Letter
+from unimq.options import timeout_seconds
+from unimq.receiver import hand_over_all, hand_over_is_local, park
+from unimq.several import Several
+
+if TYPE_CHECKING:
+    from unimq.aio.client import AsyncClient
+    from unimq.aio.queue import AsyncQueue
+
+__all__ = ["fetch", "get", "hand_over", "or_park"]
+
+P = ParamSpec("P")
+_Letters = list[Letter[Any]]
+
+_PUMPED_FROM: Final = 0.05
+"""Seconds: a get that waits shorter asks the server itself, so that it sees what is there now."""
+
+
+async def get(
+    client: "AsyncClient", queues: "Sequence[AsyncQueue[Any]]", limit: int, timeout: float | timedelta | None
+) -> list[AsyncMessage[Any]]:
+    """Between 1 and `limit` messages, waiting for the first one only; `Empty` when there is none in time."""
+    longest = timeout_seconds(timeout)
+    until = math.inf if longest is None else time.monotonic() + longest
+    while True:
+        rest = None if longest is None else max(0.0, until - time.monotonic())
+        ready = await hand_over(client, await fetch(client, queues, limit, rest))
+        if ready:
+            return ready
+
+
+async def fetch(
+    client: "AsyncClient", queues: "Sequence[AsyncQueue[Any]]", limit: int, timeout: float | None
+) -> _Letters:
+    """As `get`, but not handed over yet."""
+    for queue in queues:
+        queue.check_open()
+    first = queues[0]
+    several = None if len(queues) == 1 else Several([queue._channel for queue in queues])
+    source = several or first._channel.receiver
+    if client.at_once() and not _is_waited_for(client, queues):
+        with contextlib.suppress(*(() if timeout == 0 else (Empty,))):
+            return await client.run_at_once(source.fetch, limit, time.monotonic())
+    if timeout is not None and timeout < _PUMPED_FROM:
+        return await or_park(client, source.fetch, limit, time.monotonic() + timeout)
+    pump, waiter = client.pumps.add(queues, limit) if several else (first._lane.pump, None)
+    return await pump.result(waiter or pump.add(queues, limit), timeout)
+
+
+def _is_waited_for(client: "AsyncClient", queues: "Sequence[AsyncQueue[Any]]") -> bool:
+    """Whether other tasks wait already, which come first."""
+    if any(queue._lane.pump.is_waited_at for queue in queues):
+        return True
+    return len(queues) > 1 and any(pump.is_waited_at for pump in client.pumps.all)
+
+
+async def hand_over(client: "AsyncClient", letters: _Letters) -> list[AsyncMessage[Any]]:
+    """Those that the application gets."""
+    if all(map(hand_over_is_local, letters)) or client.at_once():
+        ready = hand_over_all(letters)
+    else:
+        ready = await or_park(client, hand_over_all, letters)
+    return cast("list[AsyncMessage[Any]]", ready)
+
+
+async def or_park(client: "AsyncClient", call: Callable[P, _Letters], *args: P.args, **kwargs: P.kwargs) -> _Letters:
+    """Run `call` in a thread; what it brings for a task that is cancelled meanwhile goes to the next get."""
+    running = client.submit(call, *args, **kwargs)
+    try:
+        return await asyncio.shield(asyncio.wrap_future(running))
+    except asyncio.CancelledError:
+        running.add_done_callback(_park)
+        raise
+
+
+def _park(done: "Future[_Letters]") -> None:
+    if done.exception() is None:
+        park(done.result())

@@ -1,0 +1,75 @@
+"""What the queue objects of one client share that have the same name and options: their way to the server and back."""
+
+import weakref
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
+
+from unimq.aio.batcher import Batcher
+from unimq.aio.pump import Pump
+from unimq.calls import Asked
+from unimq.channel import Channel
+from unimq.direct import answer_each
+from unimq.driver import Outgoing
+from unimq.errors import UnimqError
+from unimq.message import Letter, Receipt
+
+if TYPE_CHECKING:
+    from unimq.aio.client import AsyncClient
+    from unimq.aio.queue import AsyncQueue
+
+__all__ = ["Lane"]
+
+T = TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Lane(Generic[T]):
+    """One pump, and one batcher of each kind. Messages settle through the lane that brought them."""
+
+    def __init__(self, client: "AsyncClient", channel: Channel[T]) -> None:
+        self.client = client
+        self.channel = channel
+        self.pump = Pump()
+        self.puts: Batcher[Outgoing, Receipt] = Batcher(self._send, client.batches, channel.deadline)
+        self.asks: Batcher[tuple[str, Outgoing], Receipt | None] = Batcher(self._ask, client.batches, channel.deadline)
+        self.acks: Batcher[Letter[T], None] = Batcher(
+            lambda letters, _: channel.settler.ack_many(letters), client.batches, channel.deadline
+        )
+        self.answers: Batcher[tuple[Letter[T], Outgoing], None] = Batcher(
+            lambda replies, _: answer_each(replies), client.batches, channel.deadline
+        )
+        self.queues: weakref.WeakSet[AsyncQueue[T]] = weakref.WeakSet()
+        """Those that are open."""
+        channel.face = self
+
+    async def put(self, message: Outgoing) -> Receipt:
+        """Put together with what other tasks put at the same time."""
+        client, channel = self.client, self.channel
+        channel.check_open()
+        if client.at_once():
+            return await client.run_at_once(channel.sender.send_one, message, None, channel.deadline())
+        return await self.puts.run(message)
+
+    async def ack(self, message: Letter[T]) -> None:
+        """Ack together with what other tasks ack at the same time."""
+        if self.client.at_once():
+            await self.client.run_at_once(self.channel.settler.ack, message)
+        else:
+            await self.acks.run(message)
+
+    async def run(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a part that asks the server."""
+        return await self.client.run(call, *args, **kwargs)
+
+    def close(self) -> None:
+        """End the receiving thread and give back what nobody came for; blocking."""
+        self.pump.close()
+        self.channel.close()
+
+    def _ask(self, requests: Sequence[tuple[str, Outgoing]], until: float) -> Sequence[Receipt | UnimqError | None]:
+        numbers, messages = [number for number, _ in requests], [message for _, message in requests]
+        return self.channel.client.calls.send(self.channel, Asked(numbers, messages, [], until))
+
+    def _send(self, messages: Sequence[Outgoing], until: float) -> Sequence[Receipt | UnimqError]:
+        return self.channel.sender.send(messages, None, until)
