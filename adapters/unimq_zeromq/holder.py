@@ -30,6 +30,7 @@ _LARGEST: Final = 64 * 1024 * 1024 + 1024
 _UNREAD: Final = 16
 """Replies that libzmq keeps for a client that does not read; a client has one request under way."""
 _CLOSE_WITHIN: Final = 5.0
+_AND_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 
 
 class Holder:
@@ -136,10 +137,9 @@ class Holder:
             if self._heard.fileno() in ready:
                 self._heard.recv(4096)
             for _ in range(_BURST):
-                try:
-                    parts = self._socket.recv_multipart(zmq.NOBLOCK)
-                except zmq.Again:
+                if not self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
                     break
+                parts = self._socket.recv_multipart(zmq.NOBLOCK)
                 if len(parts) == 2:  # noqa: PLR2004 - who, and one frame; all else is none of our clients
                     reply = served.answer(parts[0], parts[1])
                     if reply is not None:
@@ -149,7 +149,8 @@ class Holder:
 
     def _send(self, served: Served, peer: bytes, reply: bytes) -> None:
         try:
-            self._socket.send_multipart((peer, reply), zmq.NOBLOCK)
+            self._socket.send(peer, _AND_MORE)
+            self._socket.send(reply, zmq.NOBLOCK)
         except zmq.ZMQError:  # it is gone, or does not read
             served.undelivered(peer)
 

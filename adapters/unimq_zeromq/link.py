@@ -9,8 +9,9 @@ import contextlib
 import os
 import threading
 import time
+from collections.abc import Callable
 from math import ceil
-from typing import Any, Final
+from typing import Final, TypeVar
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -20,6 +21,9 @@ from unimq_zeromq.context import context
 from unimq_zeromq.keys import Keys
 
 __all__ = ["Link", "failure_of"]
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 _LINGER_MS: Final = 300
 _HEARTBEAT_MS: Final = 1000
@@ -78,46 +82,64 @@ class Link:
             AuthenticationFailed: the keys do not fit.
             Timeout: it took too long.
         """
-        with self._use():
-            while self._monitored:
-                rest = until - time.monotonic()
-                if rest <= 0 or not self._monitor.poll(int(rest * 1000) + 1):
-                    msg = f"{self._where}: no connection in time"
-                    raise Timeout(msg)
-                event = self._event()
-                if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                    return
-                if event in _FAILURES:
-                    raise failure_of(event, self._where)
+        self._alone(self._connected, until)
 
     def send(self, frame: bytes) -> None:
         """Give it to libzmq, unless the connection is known to be gone."""
-        with self._use():
-            # A socket whose connection ended a moment ago has nowhere to send to, and says so.
-            if time.monotonic() - self._used > _IDLE:
-                self._look()
-            try:
-                self._socket.send(frame, zmq.NOBLOCK)
-            except zmq.ZMQError as error:
-                self._broken = True
-                raise self._lost(str(error)) from error
+        self._alone(self._send, frame)
 
     def receive(self, until: float) -> bytes | None:
         """Wait for a frame, for the end of the connection, or to be woken."""
-        with self._use():
-            while True:
-                rest = until - time.monotonic()
-                ready = dict(self._poller.poll(ceil(max(0.0, min(rest, _LONGEST_POLL)) * 1000)))
-                if self._socket in ready:
-                    self._used = time.monotonic()
-                    return self._socket.recv(zmq.NOBLOCK)
-                if self._wake_read in ready:
-                    os.read(self._wake_read, 4096)
-                    return None
-                if self._monitor in ready:
-                    self._look()
-                elif rest <= 0:
-                    return None
+        return self._alone(self._receive, until)
+
+    def _alone(self, call: Callable[[T], R], argument: T) -> R:
+        """Do that with the sockets; where they were to be closed meanwhile, close them then."""
+        with self._lock:
+            try:
+                if self._closing or self._broken:
+                    why = "it was closed" if self._closing else "it broke before"
+                    raise self._lost(why)
+                return call(argument)
+            finally:
+                if self._closing:
+                    self._shut()
+
+    def _connected(self, until: float) -> None:
+        while self._monitored:
+            rest = until - time.monotonic()
+            if rest <= 0 or not self._monitor.poll(int(rest * 1000) + 1):
+                msg = f"{self._where}: no connection in time"
+                raise Timeout(msg)
+            event = self._event()
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                return
+            if event in _FAILURES:
+                raise failure_of(event, self._where)
+
+    def _send(self, frame: bytes) -> None:
+        # A socket whose connection ended a moment ago has nowhere to send to, and says so.
+        if time.monotonic() - self._used > _IDLE:
+            self._look()
+        try:
+            self._socket.send(frame, zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            self._broken = True
+            raise self._lost(str(error)) from error
+
+    def _receive(self, until: float) -> bytes | None:
+        while True:
+            rest = until - time.monotonic()
+            ready = dict(self._poller.poll(ceil(max(0.0, min(rest, _LONGEST_POLL)) * 1000)))
+            if self._socket in ready:
+                self._used = time.monotonic()
+                return self._socket.recv(zmq.NOBLOCK)
+            if self._wake_read in ready:
+                os.read(self._wake_read, 4096)
+                return None
+            if self._monitor in ready:
+                self._look()
+            elif rest <= 0:
+                return None
 
     def interrupt(self) -> None:
         """Wake what waits."""
@@ -133,18 +155,6 @@ class Link:
                 self._shut()
             finally:
                 self._lock.release()
-
-    @contextlib.contextmanager
-    def _use(self) -> Any:
-        with self._lock:
-            if self._closing or self._broken:
-                why = "it was closed" if self._closing else "it broke before"
-                raise self._lost(why)
-            try:
-                yield
-            finally:
-                if self._closing:
-                    self._shut()
 
     def _shut(self) -> None:
         if not self._closed:

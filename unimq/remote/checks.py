@@ -1,6 +1,7 @@
 """What a peer asks for is checked as an application's arguments are: the store's session trusts its caller."""
 
 import math
+from functools import lru_cache
 from typing import Final
 
 from unimq.capabilities import Limits
@@ -18,6 +19,8 @@ _HIGHEST: Final = 9
 _HEADERS: Final = 64 * 1024
 _TEXT: Final = 1000
 """Characters of an id; what unimq makes is shorter, what a server makes may be longer than that."""
+_check_name: Final = lru_cache(1024)(check_name)
+"""Names come again with each request; what is refused is looked at again."""
 
 
 def check_names(names: list[str], limits: Limits) -> None:
@@ -26,7 +29,7 @@ def check_names(names: list[str], limits: Limits) -> None:
         msg = f"{len(names)} queues: must be 1 to {_MOST}"
         raise InvalidArgument(msg)
     for name in names:
-        check_name(name, limits)
+        _check_name(name, limits)
 
 
 def check_fetch(limit: int, lease: float, wait: float) -> None:
