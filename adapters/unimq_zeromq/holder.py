@@ -137,7 +137,7 @@ class Holder:
             if self._heard.fileno() in ready:
                 self._heard.recv(4096)
             for _ in range(_BURST):
-                if not self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+                if not self._readable():
                     break
                 parts = self._socket.recv_multipart(zmq.NOBLOCK)
                 if len(parts) == 2:  # noqa: PLR2004 - who, and one frame; all else is none of our clients
@@ -146,6 +146,9 @@ class Holder:
                         self._send(served, parts[0], reply)
             for peer, reply in served.due():
                 self._send(served, peer, reply)
+
+    def _readable(self) -> bool:
+        return bool(int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
 
     def _send(self, served: Served, peer: bytes, reply: bytes) -> None:
         try:

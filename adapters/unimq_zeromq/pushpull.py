@@ -183,13 +183,13 @@ class PushPullSession(BaseSession):
 def _taken(mine: dict[str, Pipe], limit: int) -> list[Delivery]:
     found: list[Delivery] = []
     for queue, pipe in mine.items():
-        recv, more = pipe.socket.recv, pipe.socket.getsockopt
+        recv = pipe.socket.recv
         with contextlib.suppress(zmq.Again):
             while len(found) < limit:
-                body = recv(zmq.NOBLOCK)
-                frames = None
-                if more(zmq.RCVMORE):
-                    frames = [body, *pipe.socket.recv_multipart(zmq.NOBLOCK)]
-                    body = b"".join(frames)
-                found.append(Delivery(queue, body, native=frames))
+                first = recv(zmq.NOBLOCK, copy=False)  # as bytes it would not tell whether more belong to it
+                if first.more:
+                    frames = [first.bytes, *pipe.socket.recv_multipart(zmq.NOBLOCK)]
+                    found.append(Delivery(queue, b"".join(frames), native=frames))
+                else:
+                    found.append(Delivery(queue, first.bytes))
     return found

@@ -26,7 +26,7 @@ from harness import Recipe, Run
 
 import unimq
 
-__all__ = ["Comparison", "Goal", "Side", "main"]
+__all__ = ["Comparison", "Cost", "Goal", "Side", "cost", "machine", "main"]
 
 UNIMQ: Final = "unimq"
 STEPS: Final = {

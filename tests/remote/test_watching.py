@@ -1,8 +1,9 @@
 """`Session.watch`, by which a holder learns of what its clients wait for, on the stores that can tell."""
 
+import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import unimq_memory
 from unimq.driver import BaseSession, Outgoing, Session
 from unimq.registry import driver
+from unimq.remote.watching import Watcher
 from unimq.testing.sessions import open_session
 
 LONG = 20.0
@@ -88,3 +90,41 @@ def test_it_can_be_interrupted(sessions: tuple[Session, Session]) -> None:
 def test_most_stores_cannot_tell() -> None:
     """What a driver leaves out is said to be unknown, and nobody waits for it."""
     assert BaseSession().watch(["q"], time.monotonic() + LONG) is None
+
+
+class Slices(BaseSession):
+    """Its watching lasts until the test ends it, and finds nothing."""
+
+    def __init__(self) -> None:
+        self.asked: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
+        self.ends = threading.Semaphore(0)
+
+    def watch(self, queues: Sequence[str], deadline: float) -> bool:
+        self.asked.put(list(queues))
+        assert self.ends.acquire(timeout=LONG)
+        return False
+
+    def interrupt(self) -> None:
+        """Ended by the test."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_a_holder_watches_what_somebody_waits_for() -> None:
+    """More when more is waited for, and no more what nobody waits for any longer: each put would wake it."""
+    session = Slices()
+    watcher = Watcher(session, lambda: None)
+    watcher.watch(["a"])
+    assert session.asked.get(timeout=LONG) == ["a"]
+    watcher.watch(["b"])
+    session.ends.release()
+    assert session.asked.get(timeout=LONG) == ["a", "b"]
+    watcher.rest()
+    session.ends.release()
+    watcher.watch(["c"])
+    assert session.asked.get(timeout=LONG) == ["c"]
+    watcher.rest()
+    session.ends.release()
+    watcher.close()
+    assert session.asked.empty()

@@ -136,6 +136,8 @@ class Served:
         """Peers whose fetch can be answered now, each with the reply; those that have waited longest come first."""
         now = time.monotonic()
         self._store.beat(now)
+        if self._watcher is not None and not self._waiting:
+            self._watcher.rest()
         rung, self._rung = self._rung, False
         looks = rung or now >= self._look_at
         if looks:

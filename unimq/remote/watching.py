@@ -27,18 +27,23 @@ class Watcher:
         self._session = session
         self._ring = ring
         self._told = threading.Condition()
-        self._queues: frozenset[str] = frozenset()
+        self._wanted: frozenset[str] = frozenset()
+        self._watched: frozenset[str] = frozenset()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="unimq watcher", daemon=True)
         self._thread.start()
 
     def watch(self, queues: Iterable[str]) -> None:
         """Watch these too."""
-        if not self._queues.issuperset(queues):
+        self._wanted = self._wanted.union(queues)
+        if not self._watched.issuperset(self._wanted):
             with self._told:
-                self._queues = self._queues.union(queues)
                 self._told.notify()
             self._session.interrupt()
+
+    def rest(self) -> None:
+        """Nobody waits for anything: watch no more, a moment from now."""
+        self._wanted = frozenset()
 
     def close(self) -> None:
         """End the thread, and the session with it."""
@@ -51,14 +56,16 @@ class Watcher:
     def _run(self) -> None:
         # What is wrong with the store is told to whoever asks it; here it only ends the watching.
         with contextlib.suppress(UnimqError):
-            while queues := self._next():
-                if self._session.watch(sorted(queues), time.monotonic() + _SLICE):
-                    self._queues = frozenset()
+            while self._begun():
+                if self._session.watch(sorted(self._watched), time.monotonic() + _SLICE):
+                    self._wanted = self._watched = frozenset()
                     self._ring()
         self._session.close()
 
-    def _next(self) -> frozenset[str]:
-        """What to watch; nothing at the end."""
+    def _begun(self) -> bool:
+        """Wait until there is something to watch; false at the end."""
         with self._told:
-            self._told.wait_for(lambda: self._queues or self._closed)
-            return frozenset() if self._closed else self._queues
+            self._watched = frozenset()
+            self._told.wait_for(lambda: self._wanted or self._closed)
+            self._watched = self._wanted
+            return not self._closed
