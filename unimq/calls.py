@@ -35,6 +35,7 @@ from unimq.errors import (
 )
 from unimq.message import Letter, Receipt
 from unimq.options import short, timeout_seconds
+from unimq.replies import private_name, sweep
 from unimq.source import Cancellation
 
 if TYPE_CHECKING:
@@ -128,7 +129,8 @@ class Caller:
 
     def _forget(self) -> None:
         self._pid = os.getpid()
-        self._name = f"replies.{os.urandom(12).hex()}"
+        self._name = private_name()
+        self._swept = False
         self._lock = threading.Condition()
         self._direct = Direct(self._lock)
         self._numbers = itertools.count(1)
@@ -245,6 +247,13 @@ class Caller:
             else:
                 self._deliver(letters)
                 channel.settler.ack_many(letters)  # one that could not be removed comes again, to nobody
+                self._sweep(channel)
+
+    def _sweep(self, own: "Channel[Any]") -> None:
+        """Once: clean up after others, who could not."""
+        if not self._swept:
+            self._swept = True
+            sweep(own, lambda name: self._made(name, "raw")._channel)
 
     def _listen(self, channel: "Channel[Any]") -> None:
         try:
@@ -347,13 +356,16 @@ def reply_error(letter: "Letter[Any]", text: str) -> None:
     if letter.reply_to is None:
         answer(letter, Outgoing(reserved.reason_text(text).encode()), failed=True)
         return
-    name, correlation_id = letter._reply_address()
+    name, needed = letter._reply_address()
     channel = letter._reply_queue(name)._channel
     said = reserved.reason_text(text)
-    about = {} if correlation_id is None else {reserved.CORRELATION_ID: correlation_id}
+    number, left = needed["correlation_id"], needed["ttl"]
+    about = {} if number is None else {reserved.CORRELATION_ID: number}
+    expires_at = None if left is None else time.time() + left
     for error in (said, said[:_SHORT_ERROR]):
         with suppress(TooLarge):
-            message = Outgoing(b"", headers={**about, reserved.ERROR: error}, lease=channel.put_lease)
+            headers = {**about, reserved.ERROR: error}
+            message = Outgoing(b"", headers=headers, lease=channel.put_lease, expires_at=expires_at)
             channel.sender.send_one(channel.sender.encode(message), None, channel.deadline())
             return
 

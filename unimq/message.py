@@ -20,6 +20,7 @@ from unimq.errors import InvalidArgument, InvalidMessage, LeaseLost, UnimqError
 from unimq.links import ENDED, Link, Seat
 from unimq.masking import shown_name
 from unimq.records import about
+from unimq.replies import time_left
 
 if TYPE_CHECKING:
     from unimq.aio import AsyncQueue
@@ -248,12 +249,13 @@ class Letter(Generic[T]):
             self._delivery = msgspec.structs.replace(self._delivery, delivery_count=count + 1)
         self._body = _UNDECODED
 
-    def _reply_address(self) -> tuple[str, str | None]:
+    def _reply_address(self) -> tuple[str, dict[str, Any]]:
+        """Where a reply is wanted, and what it has to have."""
         name = self.reply_to
         if name is None:
             msg = f"message {self.id!r} of queue {shown_name(self.queue)!r} asks for no reply: its put had no reply_to="
             raise InvalidArgument(msg)
-        return name, self.correlation_id or self.id
+        return name, {"correlation_id": self.correlation_id or self.id, "ttl": time_left(self, name)}
 
     def _reply_queue(self, name: str) -> "Queue[Any] | AsyncQueue[Any]":
         return self._channel.client.calls.queue(name, self._channel.settings.codec)
@@ -356,10 +358,9 @@ class Message(Letter[T]):
         if self.reply_to is None and self.may_be_answered:
             answer(self, self._channel.sender.build(body, headers))
             return Receipt(None, confirmed=True, queue=self.queue)
-        name, correlation_id = self._reply_address()
+        name, needed = self._reply_address()
         channel = self._reply_queue(name)._channel
-        reply = channel.sender.build(body, headers, correlation_id=correlation_id)
-        return channel.sender.send_one(reply, None, channel.deadline())
+        return channel.sender.send_one(channel.sender.build(body, headers, **needed), None, channel.deadline())
 
     def progress(self, done: int, total: int) -> None:
         """Tell whoever waits for the reply that `done` of `total` is done; harmless where nobody does.

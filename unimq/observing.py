@@ -6,7 +6,6 @@ the way.
 
 import functools
 import inspect
-import re
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -15,6 +14,7 @@ from unimq.errors import TooLarge
 from unimq.hooks import Operation
 from unimq.masking import shown_name
 from unimq.message import Letter, Receipt
+from unimq.replies import is_private
 from unimq.sender import WithContext, bodies_of
 from unimq.url import FILE_TRANSPORTS
 
@@ -38,7 +38,6 @@ _SENDS: Final[Mapping[str, str]] = {
 }
 _RECEIVES: Final = ("get", "get_many", "consume")
 _SETTLES: Final = ("ack", "nack", "reject", "discard", "release")
-_REPLIES: Final = re.compile(r"replies\.[0-9a-f]{24}")
 
 
 def observed(cls: type[C]) -> type[C]:
@@ -125,7 +124,7 @@ def _about(asked: Any, **fields: Any) -> Operation:
 
 def _name(operation: Operation, queue: str | None) -> None:
     operation.queue = None if queue is None else shown_name(queue)
-    operation.temporary = queue is not None and _REPLIES.fullmatch(queue) is not None
+    operation.temporary = queue is not None and is_private(queue)
 
 
 def _server(client: "Client") -> tuple[str, int | None] | None:

@@ -46,9 +46,9 @@ class AsyncMessage(Letter[T]):
         if self.reply_to is None and self.may_be_answered:
             await self._lane.answers.run((self, self._channel.sender.build(body, headers)))
             return Receipt(None, confirmed=True, queue=self.queue)
-        name, correlation_id = self._reply_address()
+        name, needed = self._reply_address()
         queue = cast("AsyncQueue[Any]", self._reply_queue(name))
-        return await queue._lane.put(queue._channel.sender.build(body, headers, correlation_id=correlation_id))
+        return await queue._lane.put(queue._channel.sender.build(body, headers, **needed))
 
     async def progress(self, done: int, total: int) -> None:
         await self._lane.run(report, self, done, total)

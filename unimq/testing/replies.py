@@ -1,5 +1,6 @@
 """Group 14: what a reply needs, `reply_to` and `message.reply`; and who waits for one, `call`."""
 
+import time
 from typing import Any, Final
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from unimq.errors import BatchError, InvalidArgument, RemoteError, Timeout, Unsupported
 from unimq.hooks import ConnectionEvent, Hooks
 from unimq.message import Message
+from unimq.replies import private_name
 from unimq.testing.cases import Cases
 from unimq.testing.gates import needs
 from unimq.testing.lab import PATIENCE, Lab
@@ -216,3 +218,25 @@ class Replies(Cases):
         assert (message.reply_to is None) == (lab.capabilities.call.level == "native")
         if message.reply_to is not None:
             await lab.nothing(lab.queue(message.reply_to))
+
+    @needs("call", "nack:native", "queues", "ttl")
+    async def test_what_a_client_that_crashed_left_is_removed(self, lab: Lab) -> None:
+        """By another one that is answered, when the caller would wait no more; and not before.
+
+        An empty queue may go on to be there.
+        """
+        queue, client = lab.queue(), lab.client()
+        late, waited_for = private_name(), private_name()
+        await queue.put("late", reply_to=late, correlation_id="1", ttl=_IMPATIENCE)
+        await queue.put("waited for", reply_to=waited_for, correlation_id="1", ttl=60)
+        with at_work(lab, lambda message: message.body) as worker:
+            until(lambda: worker.health().done == 2)
+            await lab.sleep(_IMPATIENCE)
+            ends = time.monotonic() + PATIENCE
+            while late in await client.queues() and await client.queue(late).size():
+                assert time.monotonic() < ends
+                caller = lab.queue()
+                assert (await caller.call("next", timeout=PATIENCE)).body == "next"
+                await caller.close()
+        async with await lab.receive(client.queue(waited_for)) as reply:
+            assert reply.body == "waited for"
