@@ -23,19 +23,33 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The current directory, with a module of handlers."""
     (tmp_path / "shop.py").write_text(
         textwrap.dedent("""
-        import os, signal, time, unimq
+        import os, signal, threading, time, unimq
 
-        def send(message):
+        minded = threading.Event()
+        end = unimq.Worker._end
+
+        def _end(worker, threads):
+            minded.set()
+            end(worker, threads)
+
+        unimq.Worker._end = _end
+
+        def tell(message):
             print("sent", message.body, flush=True)
             if message.body == "last":
                 os.kill(os.getpid(), signal.SIGTERM)
+
+        def send(message):
+            tell(message)
+            if message.body == "last":
+                minded.wait(60)  # or the thread might take one more before the main thread hears of the signal
 
         def slow(message):
             print("begun", flush=True)
             time.sleep(60)
 
         async def awaited(message):
-            send(message)
+            tell(message)
 
         aside = unimq.AsyncWorker(os.environ.get("SHOP", "memory://x/y"), awaited)
         beside = unimq.Worker(os.environ.get("SHOP", "memory://x/y"), send)

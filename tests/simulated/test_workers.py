@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,13 +11,7 @@ from servers import Broker
 
 import unimq
 from unimq.testing.lab import PATIENCE
-
-
-def until(reached: Callable[[], object]) -> None:
-    ends = time.monotonic() + PATIENCE
-    while not reached() and time.monotonic() < ends:
-        time.sleep(0.005)
-    assert reached()
+from unimq.testing.workers import until
 
 
 async def handler(message: unimq.AsyncMessage[Any]) -> None:

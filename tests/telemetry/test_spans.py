@@ -1,8 +1,5 @@
 """The spans of the synchronous face, and how they belong together."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -11,7 +8,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 import unimq
 from unimq import Message, Queue
-from unimq.testing.lab import PATIENCE
+from unimq.testing.workers import running
 
 from .conftest import Told
 
@@ -22,18 +19,6 @@ def ids(context: Any) -> tuple[int, int]:
 
 def linked(span: Any) -> list[tuple[int, int]]:
     return [ids(link.context) for link in span.links]
-
-
-@contextmanager
-def running(worker: unimq.Worker) -> Iterator[None]:
-    thread = threading.Thread(target=worker.run)
-    thread.start()
-    try:
-        yield
-    finally:
-        worker.stop()
-        thread.join(PATIENCE)
-        assert not thread.is_alive()
 
 
 def test_a_message_leaves_a_span_for_each_step(told: Told, url: str) -> None:

@@ -4,8 +4,8 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -26,6 +26,7 @@ from unimq import (
 )
 from unimq.calls import reply_error
 from unimq.testing.lab import PATIENCE, fresh_name
+from unimq.testing.workers import running
 
 
 @pytest.fixture
@@ -52,18 +53,9 @@ def receivers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("unimq replies.")]
 
 
-@contextmanager
-def at_work(url: str, handler: Callable[[Message[Any]], object]) -> Iterator[None]:
-    """A worker that tries everything once."""
-    worker = Worker(url, handler, retry=RetryPolicy(attempts=1))
-    thread = threading.Thread(target=worker.run)
-    thread.start()
-    try:
-        yield
-    finally:
-        worker.stop()
-        thread.join(PATIENCE)
-        assert not thread.is_alive()
+def once(url: str, handler: Callable[[Message[Any]], object]) -> AbstractContextManager[Worker]:
+    """A worker at work that tries everything once."""
+    return running(Worker(url, handler, retry=RetryPolicy(attempts=1)))
 
 
 @pytest.mark.parametrize("timeout", [0, -1, "soon"])
@@ -120,7 +112,7 @@ def test_the_thread_ends_when_nobody_waits(url: str) -> None:
 
 def test_a_reply_that_cannot_be_sent_is_told(url: str) -> None:
     """The message is done all the same: another try would return the same."""
-    with Queue[Any](url) as queue, at_work(url, lambda _: object()):
+    with Queue[Any](url) as queue, once(url, lambda _: object()):
         with pytest.raises(RemoteError, match="the reply cannot be sent"):
             queue.call("x", timeout=PATIENCE)
         assert queue.size() == queue.dead.size() == 0
@@ -165,7 +157,7 @@ def test_a_long_error_is_shortened_to_what_fits(url: str) -> None:
 
 def test_an_undecodable_request_is_told(url: str) -> None:
     """It is a dead letter at once, and its caller does not wait in vain."""
-    with Queue[Any](url, codec="text") as caller, at_work(url, lambda _: "never"), pytest.raises(RemoteError):
+    with Queue[Any](url, codec="text") as caller, once(url, lambda _: "never"), pytest.raises(RemoteError):
         caller.call("{no json", timeout=PATIENCE)
 
 
@@ -175,7 +167,7 @@ def test_a_plain_message_is_given_up_as_ever(url: str) -> None:
     def refuse(_: Message[Any]) -> None:
         raise Reject
 
-    with Queue[Any](url) as queue, at_work(url, refuse):
+    with Queue[Any](url) as queue, once(url, refuse):
         queue.put("statement")
         assert queue.dead.get(PATIENCE).body == "statement"
 

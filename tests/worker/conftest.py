@@ -2,14 +2,12 @@
 
 import asyncio
 import inspect
-import threading
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 
-from unimq import AsyncWorker, Worker
+from unimq import AsyncWorker
 from unimq.testing.lab import PATIENCE, fresh_name
 
 
@@ -26,27 +24,6 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 @pytest.fixture
 def url() -> str:
     return f"memory://{fresh_name()}/jobs"
-
-
-@contextmanager
-def at_work(worker: Worker) -> Iterator[Worker]:
-    """The worker runs in another thread, where it has no signals."""
-    thread = threading.Thread(target=worker.run)
-    thread.start()
-    try:
-        yield worker
-    finally:
-        worker.stop()
-        worker.stop()
-        thread.join(PATIENCE)
-        assert not thread.is_alive()
-
-
-def until(reached: Callable[[], object]) -> None:
-    ends = time.monotonic() + PATIENCE
-    while not reached() and time.monotonic() < ends:
-        time.sleep(0.005)
-    assert reached()
 
 
 @asynccontextmanager

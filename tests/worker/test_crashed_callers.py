@@ -9,8 +9,7 @@ import pytest
 
 import unimq
 from unimq.testing.lab import PATIENCE
-
-from .conftest import at_work, until
+from unimq.testing.workers import running, until
 
 CALLER = """
 import sys
@@ -35,7 +34,7 @@ def test_the_next_client_removes_what_a_killed_one_left(tmp_path: Path) -> None:
     with unimq.Queue[Any](url) as queue:
         caller = subprocess.Popen([sys.executable, "-c", CALLER, url])  # noqa: S603 - of this test
         try:
-            with at_work(unimq.Worker(url, work)) as worker:
+            with running(unimq.Worker(url, work)) as worker:
                 until(lambda: worker.health().done == 1)
                 (left,) = queue.client.queues()
                 assert left.startswith("replies.")

@@ -9,8 +9,9 @@ import pytest
 
 import unimq
 from unimq import AsyncMessage, AsyncQueue, Deduplicate, Message, Queue, RetryPolicy, Worker
+from unimq.testing.workers import running, until
 
-from .conftest import at_work, at_work_in_a_task, reached, until
+from .conftest import at_work_in_a_task, reached
 
 AT_ONCE = RetryPolicy(attempts=3, pause=0)
 
@@ -26,7 +27,7 @@ def test_the_same_id_is_done_once(url: str, store: Path) -> None:
     with Queue[Any](url) as queue:
         for _ in range(2):
             worker = Worker(url, lambda message: done.append(message.body), middleware=[Deduplicate(store)])
-            with at_work(worker):
+            with running(worker):
                 queue.put("pay", id="order-1")
                 queue.put("pay", id=f"order-{len(done) + 2}")
                 until(lambda worker=worker: worker.health().done == 2)
@@ -39,7 +40,7 @@ def test_ids_of_another_queue_are_others(url: str, store: Path) -> None:
     done: list[str] = []
     middleware = [Deduplicate(store)]
     handlers = dict.fromkeys(("a", "b"), lambda message: done.append(message.queue))
-    with unimq.connect(url) as client, at_work(Worker(client, handlers, middleware=middleware)) as worker:
+    with unimq.connect(url) as client, running(Worker(client, handlers, middleware=middleware)) as worker:
         for name in ("a", "b", "a"):
             client.queue(name).put(1, id="x")
         until(lambda: worker.health().done == 3)
@@ -57,7 +58,7 @@ def test_what_failed_is_tried_again(url: str, store: Path) -> None:
 
     with (
         Queue[Any](url) as queue,
-        at_work(Worker(url, twice, retry=AT_ONCE, middleware=[Deduplicate(store)])) as worker,
+        running(Worker(url, twice, retry=AT_ONCE, middleware=[Deduplicate(store)])) as worker,
     ):
         queue.put(1, id="x")
         until(lambda: worker.health().done == 1)
@@ -117,7 +118,7 @@ def test_a_file_that_cannot_be_used_costs_no_message(url: str, tmp_path: Path) -
     done: list[Any] = []
     with (
         Queue[Any](url) as queue,
-        at_work(Worker(url, done.append, retry=AT_ONCE, middleware=[Deduplicate(store)])) as worker,
+        running(Worker(url, done.append, retry=AT_ONCE, middleware=[Deduplicate(store)])) as worker,
     ):
         queue.put(1, id="x")
         until(lambda: worker.health().rejected == 1)

@@ -16,11 +16,10 @@ from unimq.driver import Delivery
 from unimq.errors import UnimqError
 from unimq.outcomes import outcome_of
 from unimq.testing.lab import PATIENCE
+from unimq.testing.workers import running, until
 from unimq.worker.acking import Acker
 from unimq.worker.ledger import Ledger
 from unimq_memory.session import MemorySession
-
-from .conftest import at_work, until
 
 
 class Watched:
@@ -79,7 +78,7 @@ class TestTaking:
         """What is there comes in few receives, and never two at a time."""
         all_at_work = threading.Barrier(16)
         worker = Worker(url, lambda message: all_at_work.wait(PATIENCE), concurrency=16)
-        with Queue[Any](url) as queue, at_work(worker):
+        with Queue[Any](url) as queue, running(worker):
             until(lambda: len(worker._taker._idle) == 16)
             queue.put_many(range(16))
             until(lambda: worker.health().done == 16)
@@ -90,7 +89,7 @@ class TestTaking:
         """Each message that was taken is at work."""
         with Queue[Any](url) as queue:
             queue.put_many(range(50))
-            with at_work(Worker(url, lambda message: held.wait(PATIENCE), concurrency=8)) as worker:
+            with running(Worker(url, lambda message: held.wait(PATIENCE), concurrency=8)) as worker:
                 until(lambda: worker.health().running == 8)
                 assert queue.stats().leased == 8
                 held.set()
@@ -98,7 +97,7 @@ class TestTaking:
 
     def test_an_empty_queue_is_asked_for_one(self, url: str, watched: Watched) -> None:
         """However many wait: a server may be asked for each of many by itself."""
-        with Queue[Any](url) as queue, at_work(Worker(url, lambda message: None, concurrency=16)) as worker:
+        with Queue[Any](url) as queue, running(Worker(url, lambda message: None, concurrency=16)) as worker:
             until(lambda: watched.asking)
             assert watched.limits == [1]
             queue.put(1)
@@ -111,7 +110,7 @@ class TestTaking:
             if message.body == 0:
                 held.wait(PATIENCE)
 
-        with Queue[Any](url) as queue, at_work(Worker(url, work, concurrency=2)) as worker:
+        with Queue[Any](url) as queue, running(Worker(url, work, concurrency=2)) as worker:
             queue.put_many(range(20))
             until(lambda: worker.health().done == 19)
             assert worker.health().running == 1
@@ -123,7 +122,7 @@ class TestTaking:
         with Queue[Any](url) as queue:
             worker = Worker(url, lambda message: held.wait(PATIENCE), concurrency=2, grace=0)
             queue.put_many([1, 2, 3])
-            with at_work(worker):
+            with running(worker):
                 until(lambda: worker.health().running == 2)
                 worker._taker._brought.append(queue.client.queue(queue.name).get(timeout=0))
             assert queue.stats().ready == 3
@@ -205,7 +204,7 @@ class TestBusy:
         with Queue[Any](url) as queue, closing(sqlite3.connect(path, isolation_level=None)) as other:
             queue.put(1)
             other.execute("BEGIN IMMEDIATE")
-            with at_work(Worker(url, lambda message: None)) as worker:
+            with running(Worker(url, lambda message: None)) as worker:
                 assert told.wait(PATIENCE)
                 assert worker.health().connected
                 other.execute("COMMIT")

@@ -9,9 +9,8 @@ import pytest
 import unimq
 from unimq import Message, Queue, Reject, Retry, RetryPolicy, Worker
 from unimq.testing.lab import PATIENCE
+from unimq.testing.workers import running, until
 from unimq.worker.ledger import Ledger
-
-from .conftest import at_work, until
 
 AT_ONCE = RetryPolicy(attempts=3, pause=0)
 
@@ -24,14 +23,14 @@ class TestOutcomes:
     def test_what_returns_is_acked(self, url: str) -> None:
         """And is gone."""
         found: list[Any] = []
-        with Queue[Any](url) as queue, at_work(Worker(url, lambda message: found.append(message.body))) as worker:
+        with Queue[Any](url) as queue, running(Worker(url, lambda message: found.append(message.body))) as worker:
             queue.put_many([1, 2, 3])
             until(lambda: worker.health().done == 3)
             assert (found, queue.size()) == ([1, 2, 3], 0)
 
     def test_what_raises_comes_again_until_it_is_given_up(self, url: str) -> None:
         """After `attempts` tries the dead letter has the error, where it was raised, and the whole traceback."""
-        with Queue[Any](url) as queue, at_work(Worker(url, fail, retry=AT_ONCE)) as worker:
+        with Queue[Any](url) as queue, running(Worker(url, fail, retry=AT_ONCE)) as worker:
             queue.put("answer")
             until(lambda: worker.health().rejected == 1)
             assert worker.health().retried == 2
@@ -46,7 +45,7 @@ class TestOutcomes:
     def test_a_final_exception_is_not_tried_again(self, url: str) -> None:
         """Nor one that is derived from it."""
         policy = RetryPolicy(final=(LookupError,))
-        with Queue[Any](url) as queue, at_work(Worker(url, fail, retry=policy)) as worker:
+        with Queue[Any](url) as queue, running(Worker(url, fail, retry=policy)) as worker:
             queue.put("key")
             until(lambda: worker.health().rejected == 1)
             assert worker.health().retried == 0
@@ -57,7 +56,7 @@ class TestOutcomes:
         def refuse(message: Message[Any]) -> None:
             raise Reject("no such customer")  # noqa: EM101, TRY003 - the reason is the point
 
-        with Queue[Any](url) as queue, at_work(Worker(url, refuse)):
+        with Queue[Any](url) as queue, running(Worker(url, refuse)):
             queue.put(1)
             until(lambda: queue.dead.size() == 1)
             assert queue.dead.peek()[0].headers["unimq-dead-reason"] == "no such customer"
@@ -72,7 +71,7 @@ class TestOutcomes:
             if len(times) == 1:
                 raise Retry(delay=0.3)
 
-        with Queue[Any](url) as queue, at_work(Worker(url, later)) as worker:
+        with Queue[Any](url) as queue, running(Worker(url, later)) as worker:
             queue.put(1)
             until(lambda: worker.health().done == 1)
         assert times[1] - times[0] >= 0.3
@@ -85,21 +84,21 @@ class TestOutcomes:
             if message.body == "bad":
                 raise ValueError
 
-        with Queue[Any](url) as queue, at_work(Worker(url, settle)) as worker:
+        with Queue[Any](url) as queue, running(Worker(url, settle)) as worker:
             queue.put_many(["good", "bad"])
             until(lambda: worker.health().done == 2)
             assert (queue.size(), queue.dead.size()) == (0, 0)
 
     def test_what_cannot_be_decoded_is_given_up_at_once(self, url: str) -> None:
         """No handler sees it."""
-        with Queue[Any](url, codec="raw") as raw, at_work(Worker(url, pytest.fail)) as worker:
+        with Queue[Any](url, codec="raw") as raw, running(Worker(url, pytest.fail)) as worker:
             raw.put(b"{ no JSON")
             until(lambda: worker.health().rejected == 1)
             assert raw.dead.size() == 1
 
     def test_what_is_returned_is_the_reply(self, url: str) -> None:
         """Where one is wanted; it carries the request's correlation id."""
-        with Queue[Any](url) as queue, at_work(Worker(url, lambda message: message.body * 2)) as worker:
+        with Queue[Any](url) as queue, running(Worker(url, lambda message: message.body * 2)) as worker:
             replies = queue.client.queue("replies")
             queue.put(4)
             queue.put(21, reply_to="replies", correlation_id="q-1")
@@ -120,7 +119,7 @@ class TestOutcomes:
             return middleware
 
         worker = Worker(url, lambda message: calls.append("handler"), middleware=[layer("outer"), layer("inner")])
-        with Queue[Any](url) as queue, at_work(worker):
+        with Queue[Any](url) as queue, running(worker):
             queue.put(1)
             until(lambda: worker.health().done == 1)
         assert calls == ["outer", "inner", "handler"]
@@ -132,7 +131,7 @@ class TestOutcomes:
             "mail": lambda message: found.append(("mail", message.body)),
             "jobs": lambda message: found.append(("jobs", message.body)),
         }
-        with Queue[Any](url) as queue, at_work(Worker(url, handlers)) as worker:
+        with Queue[Any](url) as queue, running(Worker(url, handlers)) as worker:
             queue.put(1)
             queue.client.queue("mail").put(2)
             until(lambda: worker.health().done == 2)
@@ -201,7 +200,7 @@ class TestStop:
     def test_a_worker_runs_once(self, url: str) -> None:
         """A second run is refused: its connections are closed."""
         worker = Worker(url, fail)
-        with at_work(worker):
+        with running(worker):
             pass
         with pytest.raises(unimq.Closed):
             worker.run()
@@ -209,7 +208,7 @@ class TestStop:
     def test_a_client_stays_its_owners(self, url: str) -> None:
         """It is not closed with the worker; closing it ends the worker."""
         with unimq.connect(url) as client:
-            with at_work(Worker(client, fail)):
+            with running(Worker(client, fail)):
                 pass
             client.queue().put(1)
             worker = Worker(client, fail, retry=RetryPolicy(attempts=1))
@@ -229,7 +228,7 @@ class TestTime:
             calls.append(message.body)
             time.sleep(0.6)
 
-        with Queue[Any](url) as queue, at_work(Worker(f"{url}?lease=200ms", work, concurrency=2)) as worker:
+        with Queue[Any](url) as queue, running(Worker(f"{url}?lease=200ms", work, concurrency=2)) as worker:
             queue.put(1)
             until(lambda: worker.health().done == 1)
             assert calls == [1]
@@ -245,17 +244,17 @@ class TestTime:
                 hanging.wait(PATIENCE)
 
         worker = Worker(f"{url}?lease=100ms", work, concurrency=2, max_runtime=0.1)
-        with Queue[Any](url) as queue, at_work(worker):
+        with Queue[Any](url) as queue, running(worker):
             queue.put(1)
             until(lambda: worker.health().done == 1)
             assert calls == [1, 2]
             hanging.set()
             until(lambda: worker.health().lost == 1)
 
-    def test_health_tells_how_long_a_handler_has_been_at_work(self, url: str) -> None:
+    def test_health_tells_how_long_a_handler_has_been_running(self, url: str) -> None:
         """And how many are."""
         may_end = threading.Event()
-        with Queue[Any](url) as queue, at_work(Worker(url, lambda message: may_end.wait(PATIENCE))) as worker:
+        with Queue[Any](url) as queue, running(Worker(url, lambda message: may_end.wait(PATIENCE))) as worker:
             assert worker.health().longest == 0.0
             queue.put(1)
             until(lambda: worker.health().longest > 0.05)

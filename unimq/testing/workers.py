@@ -14,7 +14,7 @@ from unimq.testing.gates import needs, only
 from unimq.testing.lab import PATIENCE, QUIET, Lab
 from unimq.worker import AsyncWorker, RetryPolicy, Worker
 
-__all__ = ["Workers", "at_work", "until"]
+__all__ = ["Workers", "at_work", "running", "until"]
 
 
 class Workers(Cases):
@@ -80,7 +80,8 @@ class Workers(Cases):
             may_end.wait(PATIENCE)
             done.append(message.body)
 
-        worker, thread = _started(lab, work)
+        worker = _worker(lab, work)
+        thread = _started(worker)
         await queue.put_many(["a", "b", "c"])
         assert begun.wait(PATIENCE)
         worker.stop()
@@ -95,7 +96,14 @@ class Workers(Cases):
 @contextmanager
 def at_work(lab: Lab, handler: Callable[[Message[Any]], object], **how: Any) -> Generator[Worker]:
     """A worker on the case's queue, which has ended afterwards."""
-    worker, thread = _started(lab, handler, **how)
+    with running(_worker(lab, handler, **how)) as worker:
+        yield worker
+
+
+@contextmanager
+def running(worker: Worker) -> Generator[Worker]:
+    """The worker runs in another thread, where it has no signals, and has ended afterwards."""
+    thread = _started(worker)
     try:
         yield worker
     finally:
@@ -103,12 +111,15 @@ def at_work(lab: Lab, handler: Callable[[Message[Any]], object], **how: Any) -> 
         _ended(thread)
 
 
-def _started(lab: Lab, handler: Callable[[Message[Any]], object], **how: Any) -> tuple[Worker, threading.Thread]:
+def _worker(lab: Lab, handler: Callable[[Message[Any]], object], **how: Any) -> Worker:
     how.setdefault("retry", _policy(lab))
-    worker = Worker(lab.url, {lab.name: handler}, **how)
+    return Worker(lab.url, {lab.name: handler}, **how)
+
+
+def _started(worker: Worker) -> threading.Thread:
     thread = threading.Thread(target=worker.run, daemon=True)
     thread.start()
-    return worker, thread
+    return thread
 
 
 def _policy(lab: Lab) -> RetryPolicy:
@@ -120,7 +131,7 @@ def _ended(thread: threading.Thread) -> None:
     assert not thread.is_alive(), "the worker did not end"
 
 
-def until(reached: Callable[[], bool]) -> None:
+def until(reached: Callable[[], object]) -> None:
     """Wait until it is."""
     ends = time.monotonic() + PATIENCE
     while not reached():
