@@ -77,7 +77,8 @@ class Channel(Generic[T]):
         self._closing_until = math.inf
         self.transforms = transforms(client.capabilities, settings.envelope)
         self.sends_plain = all(transform.sends_plain for transform in self.transforms)
-        self.takes_plain = all(transform.takes_plain for transform in self.transforms)
+        self.completes = [transform.plain for transform in self.transforms if transform.completes]
+        """What is to be done with a plain message that came."""
         self.keeps_lease = client.capabilities.lease.level == "layered"
         """Whether unimq itself ends leases, because the backend's own ends with the connection only."""
         self.inspects = settings.max_deliveries is not None or settings.invalid == "reject"

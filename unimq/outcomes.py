@@ -49,9 +49,12 @@ def in_parts(
     settle: Callable[[K, Sequence[T]], Sequence[R]],
 ) -> list[R]:
     """Settle those of each kind together; the outcome of each, in the order given."""
+    kinds = [kind(member) for member in members]
+    if kinds and kinds.count(kinds[0]) == len(kinds):  # as a rule
+        return [result for _, result in zip(members, settle(kinds[0], members), strict=True)]
     parts: dict[K, list[int]] = {}
-    for position, member in enumerate(members):
-        parts.setdefault(kind(member), []).append(position)
+    for position, key in enumerate(kinds):
+        parts.setdefault(key, []).append(position)
     outcomes: dict[int, R] = {}
     for key, positions in parts.items():
         results = settle(key, [members[position] for position in positions])

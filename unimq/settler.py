@@ -239,7 +239,7 @@ class Settler(Generic[T]):
             return outcomes
 
         try:
-            outcomes = [outcome_of(take, letter, me) for letter, me in claims]
+            outcomes = [outcome_of(claim if prepare is None else take, letter, me) for letter, me in claims]
             # No condition in a loop of this block: Python 3.13 protects the jump back of such a one by no `finally`.
             ours = list(compress(letters, [refused is None for refused in outcomes]))
             results = iter(in_parts(ours, settled_by, lambda _, part: settle(part)))
@@ -248,9 +248,7 @@ class Settler(Generic[T]):
             for letter, me in claims:
                 if id(letter) not in settled:
                     letter._claim.leave(me)
-        for letter, outcome in zip(letters, outcomes, strict=True):
-            if outcome is None:
-                self._settled(letter, told)
+        self._settled(list(compress(letters, [outcome is None for outcome in outcomes])), told)
         return outcomes
 
     def _group(
@@ -282,19 +280,20 @@ class Settler(Generic[T]):
 
     def _held_group(self, link: Link, group: "_Group[T]") -> Sequence[object]:
         letters, call, deadline, settles = group
-        outcomes: list[object] = [
-            None if link.holds(letter._raw) else lost(letter, "it was delivered again") for letter in letters
-        ]
-        ours = [position for position, refused in enumerate(outcomes) if refused is None]
-        if not ours:
-            return outcomes
-        results = call(link.session, [letters[position] for position in ours], deadline)
-        for position, outcome in zip(ours, results, strict=True):
-            outcomes[position] = outcome
+        holds = [link.holds(letter._raw) for letter in letters]
+        ours = list(compress(letters, holds))
+        results = call(link.session, ours, deadline) if ours else ()
+        for letter, outcome in zip(ours, results, strict=True):
             if isinstance(outcome, LeaseLost) or (settles and not isinstance(outcome, UnimqError)):
-                link.held.pop(letters[position]._raw.token, None)
+                link.held.pop(letter._raw.token, None)
         self._channel.pool.discard_broken(link, results)
-        return outcomes
+        if len(ours) == len(letters):
+            return results
+        result = iter(results)
+        return [
+            next(result) if is_held else lost(letter, "it was delivered again")
+            for letter, is_held in zip(letters, holds, strict=True)
+        ]
 
     def _return(
         self,
@@ -368,12 +367,14 @@ class Settler(Generic[T]):
         most = self._channel.settings.max_deliveries
         return most is not None and (letter.delivery_count or 0) >= most
 
-    def _settled(self, letter: Letter[T], told: Outcome | None) -> None:
+    def _settled(self, letters: Sequence[Letter[T]], told: Outcome | None) -> None:
         channel = self._channel
         if channel.keeps_lease:
-            link_of(letter).host.keeper.settled(letter)
+            for letter in letters:
+                link_of(letter).host.keeper.settled(letter)
         if told is not None and channel.hooks.settle is not None:
-            channel.hooks.settle(letter, told)
+            for letter in letters:
+                channel.hooks.settle(letter, told)
 
 
 def _check_over(letter: Letter[Any]) -> None:

@@ -230,9 +230,11 @@ _NEVER: Final = Cancellation()
 
 
 def _letter(channel: "Channel[Any]", link: Link, raw: Delivery) -> Letter[Any]:
-    is_whole = not channel.transforms or (channel.takes_plain and not raw.headers and is_plain(raw.body))
-    if is_whole and raw.damage is None:
-        letter = channel.letter(channel, link, raw, raw)
+    if raw.damage is None and not raw.headers and is_plain(raw.body):
+        delivery = raw
+        for complete in channel.completes:
+            delivery = complete(delivery)
+        letter = channel.letter(channel, link, raw, delivery)
     else:
         letter = channel.letter(channel, link, raw, *channel.decode(raw))
     if channel.keeps_lease:

@@ -180,6 +180,8 @@ class InProcess(Running):
 
     def pause(self) -> None:
         self._signal(signal.SIGSTOP)
+        if self._process is not None:  # its threads stop one after the other
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)

@@ -15,10 +15,10 @@ from harness import Recipe
 import unimq
 from unimq.testing.lab import fresh_name
 
-MESSAGES = 2000
+MESSAGES = 3000
 IN_HAND = 100
 """How many a kill may leave on both sides."""
-CHECKS = (500, 1500)
+CHECKS = (300, 1000)
 """How many have arrived when it is killed."""
 
 

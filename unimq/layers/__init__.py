@@ -18,8 +18,8 @@ __all__ = ["Transform", "transforms"]
 class Transform(Protocol):
     """One reversible change of messages on their way to and from the driver.
 
-    A message that has a body and nothing else, and does not look like a frame, is plain. Most are, so a transform tells
-    beforehand whether it leaves those as they are.
+    A message that has a body and nothing else, and does not look like a frame, is plain. Most are, so they have a way
+    of their own, which is short.
     """
 
     @property
@@ -28,8 +28,12 @@ class Transform(Protocol):
         ...
 
     @property
-    def takes_plain(self) -> bool:
-        """Whether `decode` leaves plain messages as they are."""
+    def completes(self) -> bool:
+        """Whether `plain` adds something."""
+        ...
+
+    def plain(self, delivery: Delivery) -> Delivery:
+        """What `decode` makes of a plain message."""
         ...
 
     def encode(self, message: Outgoing) -> Outgoing:

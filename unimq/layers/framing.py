@@ -15,7 +15,7 @@ class Framing:
     """Headers into the envelope, and back."""
 
     mode: envelope.Mode
-    takes_plain = True
+    completes = False
 
     @property
     def sends_plain(self) -> bool:
@@ -28,6 +28,10 @@ class Framing:
         if body is message.body and message.headers is None:
             return message
         return msgspec.structs.replace(message, body=body, headers=None)
+
+    def plain(self, delivery: Delivery) -> Delivery:
+        """As it is."""
+        return delivery
 
     def decode(self, delivery: Delivery) -> Delivery:
         """The body without its frame; what is no frame is a plain body."""

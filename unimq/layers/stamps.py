@@ -55,9 +55,9 @@ class Stamps:
         return not self.names_all
 
     @property
-    def takes_plain(self) -> bool:
-        """Whether nothing is read into the absence of a stamp."""
-        return not (self.count or self.priority)
+    def completes(self) -> bool:
+        """Whether the absence of a stamp means something."""
+        return self.count or self.priority
 
     def encode(self, message: Outgoing) -> Outgoing:
         """Move what the backend does not keep into headers."""
@@ -95,7 +95,7 @@ class Stamps:
     def decode(self, delivery: Delivery) -> Delivery:
         """Bring the stamps back to their places. A count that is layered starts at 1 for a message without a stamp."""
         if not delivery.headers:
-            return self._plain(delivery)
+            return self.plain(delivery)
         headers = dict(delivery.headers)
         changes: dict[str, Any] = {}
         if self.id and (own := headers.pop(ID, None)) is not None:
@@ -113,9 +113,9 @@ class Stamps:
             return delivery
         return msgspec.structs.replace(delivery, headers=headers or None, **changes)
 
-    def _plain(self, delivery: Delivery) -> Delivery:
-        """What has no headers, as most messages: the way of one is short."""
-        if self.takes_plain:
+    def plain(self, delivery: Delivery) -> Delivery:
+        """It is the first delivery, of the usual priority."""
+        if not self.completes:
             return delivery
         count = 1 if self.count else delivery.delivery_count
         priority = DEFAULT_PRIORITY if self.priority else delivery.priority
