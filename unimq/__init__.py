@@ -14,6 +14,7 @@ with unimq.Queue("sqlite:///jobs.db?queue=mail") as queue:
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -136,3 +137,8 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+if "asyncio" in sys.modules:
+    # Now, and not in the loop, which would stand still for that: a tenth of a second, on a busy machine one or more.
+    importlib.import_module("unimq.aio")

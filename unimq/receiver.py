@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 _PARKED_FOR: Final = 1.0
 """Seconds after which a message that nobody came for goes back to its queue."""
+_SOON: Final = 1.0
+"""Seconds in which a message may expire while it is handed over."""
 _STALE: Final = 4
 """What part of a lease may go by in a buffer of unimq: a quarter."""
 
@@ -187,8 +189,16 @@ class Receiver(Generic[T]):
 
 
 def hand_over_is_local(letter: Letter[Any]) -> bool:
-    """Whether `hand_over` certainly asks no server."""
-    return not (letter._channel.inspects or letter._delivery.expires_at is not None)
+    """Whether `hand_over`, called at once, asks no server: there is nothing to deal with."""
+    channel, delivery = letter._channel, letter._delivery
+    if delivery.expires_at is not None and delivery.expires_at <= time.time() + _SOON:
+        return False
+    if not channel.inspects:
+        return True
+    most = channel.settings.max_deliveries
+    if most is not None and (delivery.delivery_count or 0) > most:
+        return False
+    return channel.settings.invalid != "reject" or _damage(letter) is None
 
 
 def hand_over(letter: Letter[Any]) -> bool:
@@ -217,7 +227,8 @@ def _passes(letter: Letter[Any], channel: "Channel[Any]") -> bool:
         if settings.max_deliveries is not None and (delivery.delivery_count or 0) > settings.max_deliveries:
             channel.settler.reject_unseen(letter)
             return False
-        if settings.invalid == "reject" and not _decodes(letter):
+        if settings.invalid == "reject" and (damage := _damage(letter)) is not None:
+            channel.settler.reject(letter, f"cannot be decoded: {damage}")
             return False
     except (ConnectError, ConnectionLost, LeaseLost, Timeout):
         return False  # it is delivered again, and dealt with then
@@ -246,10 +257,10 @@ def park(letters: Sequence[Letter[Any]]) -> None:
         channel.receiver.park(mine)
 
 
-def _decodes(letter: Letter[Any]) -> bool:
+def _damage(letter: Letter[Any]) -> InvalidMessage | None:
+    """Why it cannot be decoded; else its body is decoded then, and kept."""
     try:
-        letter.body  # noqa: B018 - decodes, and keeps what it decoded
+        letter.body  # noqa: B018
     except InvalidMessage as error:
-        letter._channel.settler.reject(letter, f"cannot be decoded: {error}")
-        return False
-    return True
+        return error
+    return None

@@ -64,3 +64,30 @@ def test_it_is_quick(tmp_path: Path) -> None:
     pairs = [(imported(_UNIMQ, tmp_path)[0], imported("import asyncio", tmp_path)[0]) for _ in range(7)]
     unimq, asyncio = (min(seconds) for seconds in zip(*pairs, strict=True))
     assert unimq < _ALLOWED * asyncio, (unimq, asyncio)
+
+
+_IN_A_LOOP = """
+import asyncio, sys
+import unimq
+face = set(sys.modules)
+unimq.AsyncQueue, unimq.AsyncClient, unimq.AsyncMessage
+print("face", *set(sys.modules) - face)
+queue = unimq.AsyncQueue("memory://imports/jobs", max_deliveries=2)
+before = set(sys.modules)
+async def main():
+    async with queue:
+        await asyncio.gather(queue.put(1, ttl=60), queue.put(2), queue.put_many([3]))
+        await (await queue.get(timeout=1)).ack()
+        await (await queue.get()).reject("bad")
+        await queue.dead.redrive()
+        async for message in queue.consume(timeout=0):
+            await message.ack()
+asyncio.run(main())
+print("use", *(name for name in set(sys.modules) - before if name.startswith("unimq")))
+"""
+
+
+def test_the_event_loop_does_not_wait_for_imports() -> None:
+    """Where asyncio was imported first the face comes with `import unimq`, and its use brings nothing more of it."""
+    done = subprocess.run([sys.executable, "-c", _IN_A_LOOP], check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == ["face", "use"]

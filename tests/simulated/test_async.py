@@ -296,3 +296,32 @@ def test_a_program_ends_though_a_queue_is_open() -> None:
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, check=False, timeout=50, capture_output=True, text=True)  # noqa: S603 - our own
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("options", ["max_deliveries=3", "invalid=reject", ""])
+def test_a_message_that_is_fine_is_handed_over_without_another_thread(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch, options: str
+) -> None:
+    """However it has to be looked at; one that has to be dealt with has a thread, and is not handed over."""
+    given: list[Callable[..., object]] = []
+    real = unimq.AsyncClient.submit
+
+    def submit(self: unimq.AsyncClient, call: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
+        given.append(call)
+        return real(self, call, *arguments, **more)
+
+    async def test(queue: "unimq.AsyncQueue[Any]") -> None:
+        await asyncio.gather(*[queue.put(number, ttl=60) for number in range(3)])
+        monkeypatch.setattr(unimq.AsyncClient, "submit", submit)
+        messages = [await queue.get(timeout=20) for _ in range(3)]
+        assert sorted(message.body for message in messages) == [0, 1, 2]
+        assert not given
+        await queue.put("gone", ttl=0.05)
+        await asyncio.sleep(0.06)
+        await asyncio.gather(*[message.ack() for message in messages])
+        with pytest.raises(unimq.Empty):
+            await queue.get(timeout=0.1)
+        assert given
+
+    run(broker, test, options=options)
+    assert not broker.jobs

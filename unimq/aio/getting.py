@@ -1,7 +1,6 @@
 """Getting for tasks, from one queue or several: at once where that needs no thread, else at a pump."""
 
 import asyncio
-import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -52,8 +51,11 @@ async def fetch(
     several = None if len(queues) == 1 else Several([queue._channel for queue in queues])
     source = several or first._channel.receiver
     if client.at_once() and not _is_waited_for(client, queues):
-        with contextlib.suppress(*(() if timeout == 0 else (Empty,))):
+        try:
             return await client.run_at_once(source.fetch, limit, time.monotonic())
+        except Empty:
+            if timeout == 0:
+                raise
     if timeout is not None and timeout < _PUMPED_FROM:
         return await or_park(client, source.fetch, limit, time.monotonic() + timeout)
     pump, waiter = client.pumps.add(queues, limit) if several else (first._lane.pump, None)

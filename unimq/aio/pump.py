@@ -42,12 +42,14 @@ _AGAIN: Final = 0.02
 class _Waiter:
     """A task that waits, for messages of which queues."""
 
-    __slots__ = ("channels", "future", "limit", "queues")
+    __slots__ = ("channels", "future", "limit", "queues", "served")
 
     def __init__(self, queues: "Sequence[AsyncQueue[Any]]", limit: int) -> None:
         self.queues = queues
         self.channels = tuple(queue._channel for queue in queues)
         self.limit = limit
+        self.served = False
+        """Whether it waits no more, because something came."""
         self.future: asyncio.Future[list[Letter[Any]]] = asyncio.get_running_loop().create_future()
 
     def nothing(self, why: str) -> Empty:
@@ -106,6 +108,7 @@ class _Line:
                 waiter = self.waiters.popleft()
                 mine = list(_taken(waiter, by_channel))
                 if mine:
+                    waiter.served = True
                     served.append((waiter, mine))
                 else:
                     passed.append(waiter)
@@ -125,6 +128,8 @@ class _Line:
 
     def remove(self, waiter: _Waiter) -> None:
         """Take one out; what is received of a queue that nobody waits for any more would be for nobody."""
+        if waiter.served:
+            return
         with self.condition:
             with contextlib.suppress(ValueError):
                 self.waiters.remove(waiter)
