@@ -30,7 +30,7 @@ class MemcacheQDriver:
     path_is_queue = True
     options = (
         Option("record", "size", 1024, "The server's `-B`, which bounds a body.", minimum=256, maximum=65507),
-        Option("poll", "duration", 0.02, "The longest pause between two looks.", minimum=0.001, maximum=60.0),
+        Option("poll", "duration", 0.03, "The longest pause between two looks.", minimum=0.001, maximum=60.0),
     )
 
     def capabilities(self, url: URL) -> Capabilities:

@@ -119,10 +119,11 @@ class MemcacheQSession(BaseSession):
         """Up to `limit` messages: `first` at a time, until there is one."""
         until = max(deadline, time.monotonic() + _POLL_GRACE) if deadline != _NEVER else _NEVER
         until = min(until, time.monotonic() + _LONGEST_LOOK)
-        # The next one first, or a busy queue would starve the others.
-        self._turn = (self._turn + 1) % len(names)
+        if len(names) > 1:  # the next one first, or a busy queue would starve the others
+            self._turn = (self._turn + 1) % len(names)
+            names = [*names[self._turn :], *names[: self._turn]]
         found: list[Delivery] = []
-        for queue, name in [*names[self._turn :], *names[: self._turn]]:
+        for queue, name in names:
             size = min(first, KEYS)
             while len(found) < limit and not self._connection.broken:
                 values = self._connection.get(get_command(name, size), name, until)
@@ -137,7 +138,7 @@ class MemcacheQSession(BaseSession):
         self._interrupted = True
         waiting = self._watch
         if waiting is not None:
-            waiting.ring()
+            waiting.give_up()
 
     # Settling
 

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, TypeVar
 
 __all__ = ["Watch", "first_use", "forget", "ring", "was_used", "watch"]
@@ -27,15 +27,22 @@ class Watch:
     def __init__(self, keys: Sequence[tuple[Server, str]]) -> None:
         self.keys = keys
         self.waiting = 0
-        self._condition = threading.Condition()
+        self._turns = threading.Condition()
         self._looking = False
-        self._rings = 0
+        self._silence = threading.Lock()
+        """Held until somebody rings: a pause costs a third of what it would with a condition."""
+        self._silence.acquire()
 
     def ring(self) -> None:
-        """Something was put, or somebody is to give up: look now."""
-        with self._condition:
-            self._rings += 1
-            self._condition.notify_all()
+        """Something was put: let the one who looks do so now."""
+        with suppress(RuntimeError):  # it rang before, and nobody has looked since
+            self._silence.release()
+
+    def give_up(self) -> None:
+        """Somebody is to give up: let all see whether it is they."""
+        self.ring()
+        with self._turns:
+            self._turns.notify_all()
 
     def until_found(self, look: Callable[[], R], ended: Callable[[], bool], deadline: float, most: float) -> R | None:
         """What the first `look` finds that finds anything; `None` at `deadline`, or when it is `ended`.
@@ -45,39 +52,31 @@ class Watch:
         with self._turn(ended, deadline) as mine:
             pause = _FIRST_PAUSE
             while mine and not ended() and time.monotonic() < deadline:
-                seen = self._rings
                 found = look()
                 if found:
                     return found
-                if self._pause(min(pause, deadline - time.monotonic()), seen, ended):
-                    pause = _FIRST_PAUSE
-                else:
-                    pause = min(pause * _GROWTH, most)
+                rang = self._silence.acquire(timeout=max(0.0, min(pause, deadline - time.monotonic())))
+                pause = _FIRST_PAUSE if rang else min(pause * _GROWTH, most)
             return None
 
     @contextmanager
     def _turn(self, ended: Callable[[], bool], deadline: float) -> Generator[bool]:
         """The job of looking; false when that did not come in time."""
-        with self._condition:
+        with self._turns:
             while self._looking and not ended():
                 rest = deadline - time.monotonic()
                 if rest <= 0:
                     break
-                self._condition.wait(min(rest, threading.TIMEOUT_MAX))
+                self._turns.wait(min(rest, threading.TIMEOUT_MAX))
             mine = not self._looking and not ended()
             self._looking = self._looking or mine
         try:
             yield mine
         finally:
             if mine:
-                with self._condition:
+                with self._turns:
                     self._looking = False
-                    self._condition.notify_all()
-
-    def _pause(self, seconds: float, seen: int, ended: Callable[[], bool]) -> bool:
-        """Wait so long; whether somebody rang."""
-        with self._condition:
-            return self._condition.wait_for(lambda: self._rings != seen or ended(), max(seconds, 0.0))
+                    self._turns.notify_all()
 
 
 class _Process:

@@ -19,6 +19,9 @@ _LARGEST_BODY: Final = 128 * 1024
 """Twice what any server can store."""
 _COUNTERS: Final = re.compile(rb"STAT ([^\r\n]+) ([0-9]{1,20})/([0-9]{1,20})")
 _END: Final = b"END"
+_NOTHING: Final = b"END\r\n"
+_LAST: Final = b"\r\nEND\r\n"
+"""What is behind the last body."""
 _LINE_END: Final = b"\r\n"
 
 
@@ -27,6 +30,7 @@ def set_command(queue: bytes, body: bytes) -> bytes:
     return b"set %b 0 0 %d\r\n%b\r\n" % (queue, len(body), body)
 
 
+@lru_cache(1024)
 def get_command(queue: bytes, count: int) -> bytes:
     """Get up to `count` messages: the server takes one for each time the name stands there."""
     return b"get " + b" ".join([queue] * count) + b"\r\n"
@@ -52,6 +56,9 @@ class Values:
 
     def feed(self, data: bytes) -> bool:
         """Take what was read; whether the reply is complete. Raises `ProtocolError` for what is no such reply."""
+        if data == _NOTHING and not self._rest:  # as nearly every look of one who waits
+            self.complete = True
+            return True
         buffer, at = self._rest + data, 0
         match_value, found = _value(self._queue).match, self.found
         while (match := match_value(buffer, at)) is not None:
@@ -63,6 +70,9 @@ class Values:
                 break
             found.append((buffer[start:end], int(match[1])))
             at = end + 2
+            if len(buffer) == end + len(_LAST) and buffer.endswith(_LAST):
+                self.complete = True
+                return True
         else:
             if (end := line_end(buffer, at)) >= 0:
                 self._end(buffer[at:end], buffer[end + 2 :])

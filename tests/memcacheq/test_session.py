@@ -1,6 +1,8 @@
 """The adapter on the stand-in: what is its own."""
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -208,6 +210,33 @@ def test_many_that_wait_look_together(url: str, server: Any) -> None:
         for thread in waiting:
             thread.join(20)
         assert sorted(found) == list(range(12))
+
+
+_IDLE = """
+import sys, threading, time, unimq
+with unimq.Queue(sys.argv[1]) as queue:
+    waiting = [threading.Thread(target=queue.get) for _ in range(12)]
+    for thread in waiting:
+        thread.start()
+    shares = []
+    for _ in range(10):
+        start, used = time.monotonic(), time.process_time()
+        time.sleep(0.4)
+        shares.append((time.process_time() - used) / (time.monotonic() - start))
+    assert all(thread.is_alive() for thread in waiting)
+    queue.put_many(range(12))
+    for thread in waiting:
+        thread.join(20)
+    print(min(shares))
+"""
+
+
+@pytest.mark.slow
+def test_waiting_costs_little(url: str) -> None:
+    """Twelve consumers of a process that wait take less than 1 % of a processor together; a busy moment counts not."""
+    command = [sys.executable, "-c", _IDLE, url]
+    ended = subprocess.run(command, check=True, capture_output=True, text=True, timeout=100)  # noqa: S603 - our own
+    assert float(ended.stdout) < 0.01
 
 
 def _looks(server: Any) -> int:
