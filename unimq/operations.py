@@ -206,9 +206,13 @@ def _known(drop: Collection[Part], parts: Collection[Part]) -> frozenset[Part]:
 
 
 def _check_delayed(here: "Channel[Any]") -> None:
-    if here.capabilities.stats and (delayed := stats(here).delayed):
+    if not here.capabilities.stats:
+        return
+    delayed = stats(here).delayed
+    if delayed or (delayed is None and here.capabilities.delay):
+        has = "may have messages" if delayed is None else f"has {delayed}"
         msg = (
-            f"queue {here.shown!r} of {here.where} has {delayed} not due yet, which cannot be taken: "
+            f"queue {here.shown!r} of {here.where} {has} not due yet, which cannot be taken: "
             "leave-delayed leaves them there"
         )
         raise Unsupported(msg)

@@ -26,7 +26,7 @@ from harness import Recipe, Run
 
 import unimq
 
-__all__ = ["Comparison", "Cost", "Goal", "Side", "cost", "machine", "main"]
+__all__ = ["Comparison", "Cost", "Goal", "Side", "cost", "machine", "main", "served_by", "server"]
 
 UNIMQ: Final = "unimq"
 STEPS: Final = {
@@ -174,14 +174,14 @@ def rows(comparison: Comparison, size: int, rounds: Sequence[Costs]) -> tuple[li
 
 
 @contextlib.contextmanager
-def server(comparison: Comparison, given: str | None) -> Generator[unimq.URL]:
+def server(recipe: Recipe, given: str | None) -> Generator[unimq.URL]:
     """The server at the URL given, or one that is started for this and ended with it."""
     if given is not None:
         yield unimq.URL.parse(given)
         return
     run = Run()
     try:
-        with run.private(comparison.recipe) as running:
+        with run.private(recipe) as running:
             yield unimq.URL.parse(running.url)
     finally:
         run.close()
@@ -211,7 +211,7 @@ def main(comparison: Comparison) -> None:
     parser.add_argument("--plot", type=Path, help="an SVG file of the ratios to write")
     asked = parser.parse_args()
     bars: list[Bar] = []
-    with server(comparison, asked.url) as url:
+    with server(comparison.recipe, asked.url) as url:
         print(f"{machine()}; {served_by(url)}; medians of {asked.rounds} rounds\n")
         print("| body, B | operation | beside | unimq, us | other, us | unimq, CPU us | other, CPU us | ratio | goal |")
         print("|--:|---|---|--:|--:|--:|--:|--:|--:|")

@@ -3,7 +3,6 @@
 import threading
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 from unimq.errors import Closed, Empty, UnimqError
@@ -40,25 +39,30 @@ class Taker:
         Raises:
             Closed: the client was closed.
         """
-        with suppress(IndexError):
-            return self._brought.popleft()
+        message = self._brought_before()
+        if message is not None:
+            return message
         me = object()
         self._idle.add(me)
         try:
             with self._asking:
-                if not self._brought:
+                message = self._brought_before()
+                if message is None:
                     self._brought.extend(self._ask())
-                return self._brought.popleft() if self._brought else None
+                    message = self._brought_before()
+                return message
         finally:
             self._idle.discard(me)
 
     def left(self) -> list[Message[Any]]:
         """What was brought for threads that did not come for it any more."""
-        left: list[Message[Any]] = []
-        with suppress(IndexError):
-            while True:
-                left.append(self._brought.popleft())
-        return left
+        return list(iter(self._brought_before, None))
+
+    def _brought_before(self) -> Message[Any] | None:
+        try:
+            return self._brought.popleft() if self._brought else None
+        except IndexError:  # another thread was faster
+            return None
 
     def take(self, limit: int, timeout: float) -> list[Message[Any]]:
         """What there is on the queues, between 1 and `limit` messages; `Empty` when none came in time."""
