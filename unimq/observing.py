@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mappi
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from unimq.errors import TooLarge
+from unimq.errors import BatchError, TooLarge
 from unimq.hooks import Operation
 from unimq.masking import shown_name
 from unimq.message import Letter, Receipt
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from unimq.channel import Channel
     from unimq.client import Client
 
-__all__ = ["around", "observed"]
+__all__ = ["around", "observed", "sending"]
 
 C = TypeVar("C")
 H = TypeVar("H", bound=Callable[..., Any])
@@ -59,6 +59,21 @@ def _observed(cls: Any) -> Any:
     }
     about = {"__slots__": (), "__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
     return type(cls.__name__, (cls,), {**about, **methods})
+
+
+@contextmanager
+def sending(queue: Any, headers: Mapping[str, str] | None) -> Generator[tuple[Any, Callable[[Receipt], Receipt]]]:
+    """A put on `queue` that an adapter makes in a way of its own, inside the hook `around` if there is one.
+
+    Yields the headers to put with, and what is to be told the receipt.
+    """
+    if queue._channel.hooks.around is None:
+        yield headers, lambda receipt: receipt
+        return
+    operation = _send("put", queue, {})
+    with _hook(queue, operation):
+        along = WithContext(headers, operation.headers) if operation.headers else headers
+        yield along, functools.partial(_ended, operation)
 
 
 def around(channel: "Channel[Any]", handler: H) -> H:
@@ -171,8 +186,8 @@ def _called(original: Any, begun: _Begun) -> Any:
         with _entered(operation, bound):
             try:
                 result = original(*bound.args, **bound.kwargs)
-            except TooLarge:
-                if not _is_lighter(operation, bound):
+            except (BatchError, TooLarge) as error:
+                if not _is_lighter(operation, bound, error):
                     raise
                 result = original(*bound.args, **bound.kwargs)
             return _ended(operation, result)
@@ -187,8 +202,8 @@ def _awaited(original: Any, begun: _Begun) -> Any:
         with _entered(operation, bound):
             try:
                 result = await original(*bound.args, **bound.kwargs)
-            except TooLarge:
-                if not _is_lighter(operation, bound):
+            except (BatchError, TooLarge) as error:
+                if not _is_lighter(operation, bound, error):
                     raise
                 result = await original(*bound.args, **bound.kwargs)
             return _ended(operation, result)
@@ -205,13 +220,14 @@ def _entered(operation: Operation, bound: inspect.BoundArguments) -> Generator[N
         yield
 
 
-def _is_lighter(operation: Operation, bound: inspect.BoundArguments) -> bool:
+def _is_lighter(operation: Operation, bound: inspect.BoundArguments, error: BatchError | TooLarge) -> bool:
     """Leave out what travels along, because the server, now that it was met, takes less than was known before.
 
-    Only of one message that is put: others of a batch may be stored, and a call may be under way.
+    Only where nothing was stored, and no call may be under way.
     """
     headers = bound.arguments.get("headers")
-    if operation.batch or operation.name == "call" or not isinstance(headers, WithContext):
+    stored = isinstance(error, BatchError) and not all(isinstance(one, TooLarge) for one in error.outcomes)
+    if stored or operation.name == "call" or not isinstance(headers, WithContext):
         return False
     bound.arguments["headers"] = headers.headers
     return True

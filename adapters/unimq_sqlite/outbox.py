@@ -9,6 +9,7 @@ from typing import Any
 
 from unimq.errors import InvalidArgument
 from unimq.message import Receipt
+from unimq.observing import sending
 from unimq.queue import Queue
 from unimq_sqlite import statements as sql
 from unimq_sqlite.rows import id_of, nonces, row_of
@@ -45,13 +46,14 @@ def put(  # noqa: PLR0913 - the arguments of a put
         if version_of(connection) != VERSION:
             msg = f"connection: its database has no unimq tables of version {VERSION}: use the queue once to make them"
             raise InvalidArgument(msg)
-        message = queue.encode(body, headers=headers, priority=priority, delay=delay, at=at, ttl=ttl, id=id)
-        nonce = next(nonces())
-        row = row_of(queue.name, message, None, nonce, time.time())
-        seq = connection.execute(sql.INSERT, row).lastrowid or 0
+        with sending(queue, headers) as (along, told):
+            message = queue.encode(body, headers=along, priority=priority, delay=delay, at=at, ttl=ttl, id=id)
+            nonce = next(nonces())
+            row = row_of(queue.name, message, None, nonce, time.time())
+            seq = connection.execute(sql.INSERT, row).lastrowid or 0
+            return told(Receipt(id_of(seq, nonce, message.id), confirmed=False, queue=queue.name))
     except sqlite3.Error as error:
         raise translate(error, queue.client.url.file_path) from error
-    return Receipt(id_of(seq, nonce, message.id), confirmed=False, queue=queue.name)
 
 
 def _check_same_file(connection: sqlite3.Connection, queue: Queue[Any]) -> None:

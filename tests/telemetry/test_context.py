@@ -1,16 +1,19 @@
 """What travels along in headers, and where it stays at home; and that nothing is there unless it is asked for."""
 
 import contextlib
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import unimq
 import unimq_memory
+import unimq_sqlite
 from unimq import Queue, registry
 from unimq.capabilities import Capabilities
 from unimq.driver import Session
@@ -122,6 +125,33 @@ def test_it_stays_at_home_where_the_server_takes_less_than_was_known() -> None:
                 queue.put(b"x" * 1001)
     finally:
         registry.unregister("smaller")
+
+
+def test_the_first_batch_goes_without_it_too() -> None:
+    """As none of it was stored; one that never fits is refused, and none of its batch is stored."""
+    registry.register("smaller", Smaller())
+    try:
+        for bodies, there in (([b"x" * 990, b"tea"], 2), ([b"x" * 1001, b"tea"], 0)):
+            with Queue(f"smaller://{fresh_name()}/jobs?codec=raw", hooks=HOOKS) as queue:
+                with contextlib.nullcontext() if there else pytest.raises(unimq.TooLarge, match="body of 1001 bytes"):
+                    queue.put_many(bodies)
+                assert queue.size() == there
+    finally:
+        registry.unregister("smaller")
+
+
+def test_a_put_of_the_outbox_is_a_send(told: Told, tmp_path: Path) -> None:
+    """With its id; what it is put for goes on with the trace."""
+    path = tmp_path / "app.db"
+    with Queue(f"sqlite:///{path}?queue=jobs", hooks=told.hooks) as queue:
+        queue.ping()
+        with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+            receipt = unimq_sqlite.outbox.put(connection, queue, "tea", headers={"a": "b"})
+        message = queue.get(timeout=0)
+        assert (message.body, message.headers["a"]) == ("tea", "b")
+    put, received = told.spans()
+    assert (put.name, put.attributes["messaging.message.id"]) == ("send jobs", receipt.id)
+    assert linked(received) == [ids(put.context)]
 
 
 def test_wrong_headers_are_refused_as_ever(url: str) -> None:

@@ -11,7 +11,9 @@ import pytest
 import unimq
 import unimq_memory
 from unimq import operations
+from unimq.driver import Stats
 from unimq.operations import Moved
+from unimq_memory.session import MemorySession
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +98,15 @@ def test_what_is_not_due_is_refused_or_left(source: Two, target: Two) -> None:
     assert target.size() == 0
     assert operations.move(source, target, leave_delayed=True).moved == 1
     assert source.stats().delayed == 1
+
+
+def test_what_may_not_be_due_is_refused_too(source: Two, target: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where messages can be delayed and the backend does not tell how many are."""
+    source.put("now")
+    monkeypatch.setattr(MemorySession, "stats", lambda *_: Stats(ready=1, delayed=None))
+    with pytest.raises(unimq.Unsupported, match="may have messages not due yet"):
+        operations.move(source, target)
+    assert operations.move(source, target, leave_delayed=True).moved == 1
 
 
 @pytest.mark.parametrize(
