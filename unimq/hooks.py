@@ -50,6 +50,8 @@ class Operation:
     """Whether it is for many messages at once."""
     count: int = 1
     """How many messages it is about; of a receive, how many came, at the end."""
+    bodies: Sequence[Any] = ()
+    """Of a send: what is put, as it was given."""
     messages: "Sequence[Letter[Any]]" = ()
     """Those that are worked on, settled, or replied to; of a receive, those that came, at the end."""
     headers: dict[str, str] = field(default_factory=dict[str, str])

@@ -62,15 +62,17 @@ def _observed(cls: Any) -> Any:
 
 
 @contextmanager
-def sending(queue: Any, headers: Mapping[str, str] | None) -> Generator[tuple[Any, Callable[[Receipt], Receipt]]]:
-    """A put on `queue` that an adapter makes in a way of its own, inside the hook `around` if there is one.
+def sending(
+    queue: Any, body: Any, headers: Mapping[str, str] | None
+) -> Generator[tuple[Any, Callable[[Receipt], Receipt]]]:
+    """A put of `body` on `queue` that an adapter makes in a way of its own, inside the hook `around` if there is one.
 
     Yields the headers to put with, and what is to be told the receipt.
     """
     if queue._channel.hooks.around is None:
         yield headers, lambda receipt: receipt
         return
-    operation = _send("put", queue, {})
+    operation = _send("put", queue, {"body": body})
     with _hook(queue, operation):
         along = WithContext(headers, operation.headers) if operation.headers else headers
         yield along, functools.partial(_ended, operation)
@@ -106,7 +108,9 @@ def _send(name: str, sender: Any, arguments: dict[str, Any]) -> Operation:
         _name(operation, sender.reply_to)
     if "bodies" in arguments:
         arguments["bodies"] = bodies = list(bodies_of(arguments["bodies"]))
-        operation.batch, operation.count = True, len(bodies)
+        operation.batch, operation.count, operation.bodies = True, len(bodies), bodies
+    else:
+        operation.bodies = [arguments["body"]]
     return operation
 
 

@@ -46,7 +46,7 @@ def put(  # noqa: PLR0913 - the arguments of a put
         if version_of(connection) != VERSION:
             msg = f"connection: its database has no unimq tables of version {VERSION}: use the queue once to make them"
             raise InvalidArgument(msg)
-        with sending(queue, headers) as (along, told):
+        with sending(queue, body, headers) as (along, told):
             message = queue.encode(body, headers=along, priority=priority, delay=delay, at=at, ttl=ttl, id=id)
             nonce = next(nonces())
             row = row_of(queue.name, message, None, nonce, time.time())

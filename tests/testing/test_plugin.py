@@ -92,6 +92,58 @@ def test_loading_the_plugin_imports_almost_nothing() -> None:
     assert done.stdout.split() == ["unimq", "unimq.testing", "unimq.testing.plugin"]
 
 
+def test_what_was_put_and_settled_is_seen(project: pytest.Pytester) -> None:
+    """One by one and in batches, by a worker too, in order; not what failed, nor what another test did."""
+    project.makepyfile("""
+        import pytest
+        import unimq
+
+        def test_seen(unimq_queue, unimq_seen):
+            name = unimq_queue.name
+            unimq_queue.put("a", headers={"k": "v"})
+            unimq_queue.put_many(["b", "c"])
+            with pytest.raises(unimq.InvalidArgument):
+                unimq_queue.put("d", priority=99)
+            assert unimq_seen.put == [(name, "a"), (name, "b"), (name, "c")]
+            unimq_queue.get(timeout=0).nack()
+            first = unimq_queue.get(timeout=0)
+            assert unimq_seen.settled == [(name, first.body, "nack")]
+            unimq_queue.ack([first, *unimq_queue.get_many(5, timeout=0)])
+            assert [one[2] for one in unimq_seen.settled] == ["nack", "ack", "ack", "ack"]
+            assert unimq_seen.settled[-1].outcome == "ack"
+
+        def test_a_worker(unimq_queue, unimq_seen):
+            assert unimq_seen.put == []
+
+            def work(message):
+                if message.body == "bad":
+                    raise unimq.Reject()
+
+            unimq_queue.put_many(["good", "bad"])
+            unimq_queue.client.queue("raw", codec="raw").put(b"{")
+            handlers = {unimq_queue.name: work, "raw": work}
+            unimq.Worker(unimq_queue.client, handlers).drain()
+            name = unimq_queue.name
+            expected = {(name, "good", "ack"), (name, "bad", "reject"), ("raw", b"{", "reject")}
+            assert set(unimq_seen.settled) == expected
+            unimq_seen.clear()
+            assert (unimq_seen.put, unimq_seen.settled) == ([], [])
+
+        async def use(url, hooks):
+            async with unimq.AsyncQueue(url, hooks=hooks) as queue:
+                await queue.put(1)
+                async with await queue.get(timeout=5):
+                    pass
+
+        def test_another_client(unimq_seen):
+            import asyncio
+            asyncio.run(use("memory://elsewhere/jobs", unimq_seen.hooks))
+            assert unimq_seen.put == [("jobs", 1)]
+            assert unimq_seen.settled == [("jobs", 1, "ack")]
+    """)
+    run(project).assert_outcomes(passed=3)
+
+
 @pytest.mark.parametrize("url", ["memory://", "sqlite:///jobs.db"])
 def test_the_clock_can_be_put_forward(project: pytest.Pytester, url: str) -> None:
     """Delays, leases, expiry and the pauses of retries end by it, and the clock is right again afterwards."""

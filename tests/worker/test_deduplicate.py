@@ -148,11 +148,23 @@ def test_a_forked_child_has_a_connection_of_its_own(url: str, store: Path) -> No
     assert not done
 
 
-@pytest.mark.parametrize("store", ["", "sqlite:///done.db", "memory://", b"done.db"])
+@pytest.mark.parametrize("store", ["", "sqlite://", "sqlite:///done.db?queue=jobs", "memory://", b"done.db"])
 def test_a_store_is_the_path_of_a_file(store: Any) -> None:
     """Anything else is refused, by name."""
     with pytest.raises(unimq.InvalidArgument, match=r"store=.*must be the path of a file"):
         Deduplicate(store)
+
+
+def test_a_store_may_be_a_url(url: str, store: Path) -> None:
+    """Of the same file."""
+    done: list[Any] = []
+    with Queue[Any](url) as queue:
+        for name in (store, f"sqlite:///{store}"):
+            queue.put(1, id="x")
+            message = queue.get(timeout=0)
+            Deduplicate(name)(message, done.append)
+            message.ack()
+    assert len(done) == 1
 
 
 def test_a_time_is_a_second_or_more(store: Path) -> None:

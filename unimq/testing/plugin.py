@@ -1,4 +1,4 @@
-"""A pytest plugin for applications: `unimq_queue`, a fresh and empty queue for each test, and `unimq_clock`.
+"""A pytest plugin for applications: `unimq_queue`, an empty queue for each test, `unimq_seen`, and `unimq_clock`.
 
 The queue is on `memory://` unless the option `--unimq-url` or the ini setting `unimq_url` names another backend, or a
 profile such as `memory://?profile=sqlite`. The plugin is loaded into every pytest run where unimq is installed, so it
@@ -14,8 +14,9 @@ import pytest
 
 if TYPE_CHECKING:
     from unimq.queue import Queue
+    from unimq.testing.seen import Seen
 
-__all__ = ["Clock", "unimq_clock", "unimq_queue"]
+__all__ = ["Clock", "unimq_clock", "unimq_queue", "unimq_seen"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,7 +39,8 @@ def unimq_queue(request: pytest.FixtureRequest) -> "Iterator[Queue[Any]]":
     from unimq.client import connect  # noqa: PLC0415
 
     url = request.config.getoption("--unimq-url") or request.config.getini("unimq_url")
-    with connect(url) as client:
+    hooks = request.getfixturevalue("unimq_seen").hooks if "unimq_seen" in request.fixturenames else None
+    with connect(url, hooks=hooks) as client:
         queue: Queue[Any] = client.queue(f"test-{uuid.uuid4().hex}")
         yield queue
     with connect(url) as client:  # the test may have closed the queue, or its client
@@ -47,6 +49,17 @@ def unimq_queue(request: pytest.FixtureRequest) -> "Iterator[Queue[Any]]":
                 left.delete()
             elif client.capabilities.purge:
                 left.purge()
+
+
+@pytest.fixture
+def unimq_seen() -> "Seen":
+    """What was put and settled on `unimq_queue`, on other queues of its client, and by what else has its `hooks`.
+
+    `unimq_seen.put == [(queue, body), ...]` and `unimq_seen.settled == [(queue, body, outcome), ...]`, in order.
+    """
+    from unimq.testing.seen import Seen  # noqa: PLC0415 - see above
+
+    return Seen()
 
 
 class Clock:

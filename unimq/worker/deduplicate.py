@@ -15,6 +15,7 @@ from unimq.errors import InvalidArgument, StorageError
 from unimq.message import Letter, Message
 from unimq.options import seconds, short
 from unimq.records import about
+from unimq.url import URL
 from unimq.worker.handling import AsyncHandler, Handler, log
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ __all__ = ["Deduplicate"]
 _WEEK: Final = 7 * 86_400.0
 _PATIENCE: Final = 30.0
 """Seconds to wait for another process that writes."""
+_URL: Final = "sqlite:///"
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS done (queue TEXT, id TEXT, until REAL, PRIMARY KEY (queue, id)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS done_until ON done (until);
@@ -52,15 +54,19 @@ class Deduplicate:
         """Nothing is opened before the first message.
 
         Args:
-            store: The path of the SQLite file, which all workers of the queue on this machine share.
+            store: The SQLite file, which all workers of the queue on this machine share: its path, or a URL such as
+                `sqlite:///done.db`.
             ttl: Seconds for which an id is known; a week by default.
 
         Raises:
             InvalidArgument: one of them cannot be used.
         """
         path = os.fspath(store)
+        if isinstance(path, str) and path.startswith(_URL):
+            url = URL.parse(path)
+            path = "" if url.options else url.file_path
         if not isinstance(path, str) or not path or ":" in path.partition("/")[0]:
-            msg = f"store={short(store)}: must be the path of a file, such as 'done.db'"
+            msg = f"store={short(store)}: must be the path of a file, such as 'done.db', or 'sqlite:///done.db'"
             raise InvalidArgument(msg)
         self._path = str(Path(path).absolute())
         self._ttl = seconds(ttl, "ttl", minimum=1.0)
