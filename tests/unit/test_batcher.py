@@ -185,3 +185,67 @@ def test_a_queue_that_stalls_holds_up_no_other_one(monkeypatch: pytest.MonkeyPat
             await asyncio.gather(*puts)
 
     asyncio.run(main())
+
+
+class Slow:
+    """Work that goes on when the test says so."""
+
+    def __init__(self) -> None:
+        self.begun: list[list[int]] = []
+        self.begins = threading.Semaphore(0)
+        self.goes_on = threading.Event()
+
+    def work(self, items: list[int], _: float) -> Sequence[int]:
+        """Told when it begins, and ended by `goes_on`."""
+        self.begun.append(items)
+        self.begins.release()
+        assert self.goes_on.wait(30)
+        return items
+
+    async def has_begun(self) -> None:
+        """Wait for the next to begin."""
+        assert await asyncio.to_thread(self.begins.acquire, timeout=30)
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_beside_a_slow_batch_others_begin_but_no_more_than_may(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """Where there is an order, none: what is asked for meanwhile waits, and goes together."""
+    monkeypatch.setattr("unimq.aio.batcher._SLOW", 0.0)
+    slow = Slow()
+
+    async def main() -> None:
+        with ThreadPoolExecutor(8) as threads:
+            batcher = Batcher(slow.work, lambda: threads, soon, lambda: most)
+            tasks = list[asyncio.Task[int]]()
+            for number in range(most):
+                tasks.append(asyncio.create_task(batcher.run(number)))
+                await asyncio.wait_for(slow.has_begun(), 30)
+            tasks += [asyncio.create_task(batcher.run(number)) for number in range(most, most + 3)]
+            await turn()
+            assert slow.begun == [[number] for number in range(most)]
+            slow.goes_on.set()
+            assert await asyncio.gather(*tasks) == list(range(most + 3))
+
+    asyncio.run(main())
+    assert sorted(number for items in slow.begun for number in items) == list(range(most + 3))
+
+
+def test_beside_a_quick_batch_none_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked for while one is on its way waits for it, and shares the next."""
+    monkeypatch.setattr("unimq.aio.batcher._SLOW", 60.0)
+    threads, sent = ByHand(), list[list[int]]()
+
+    def work(items: list[int], _: float) -> Sequence[int]:
+        sent.append(items)
+        return items
+
+    async def main() -> None:
+        batcher = Batcher(work, lambda: threads, soon, lambda: 4)
+        tasks = [asyncio.create_task(batcher.run(number)) for number in range(3)]
+        await turn()
+        assert len(threads.submitted) == 1
+        threads.run()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(main())
+    assert sent == [[0, 1, 2]]

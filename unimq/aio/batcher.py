@@ -22,6 +22,8 @@ R = TypeVar("R")
 F = TypeVar("F", bound="asyncio.Future[Any]")
 
 _LARGEST_BATCH: Final = 1000
+_SLOW: Final = 0.01
+"""Seconds after which a batch is a slow one."""
 _NEAR: Final = 0.1
 """How much later than the first deadline of a batch another one may be, as a part of what is left until the first."""
 
@@ -38,7 +40,7 @@ class _Entry(Generic[T, R]):
 
 
 class Batcher(Generic[T, R]):
-    """Collects the items of concurrent tasks, and runs `work` on batches of them in a thread, one batch at a time.
+    """Collects the items of concurrent tasks, and runs `work` on batches of them in a thread.
 
     Each item has a deadline of its own, from when it was given. Those of a batch are near one another, and the first of
     them is that of the batch; so what waits behind a batch that stalls is told in time, and was not sent.
@@ -49,18 +51,27 @@ class Batcher(Generic[T, R]):
         work: Callable[[list[T], float], Sequence[R | UnimqError]],
         executor: Callable[[], Executor],
         deadline: Callable[[], float],
+        most: Callable[[], int] = lambda: 1,
     ) -> None:
-        """`deadline` says until when, as a monotonic time, what is given now may last."""
+        """`deadline` says until when, as a monotonic time, what is given now may last.
+
+        `most` says how many batches may be under way, one by default: another one begins when the last has been for
+        10 ms, and something more is asked for.
+        """
         self._work = work
         self._executor = executor
         self._deadline = deadline
+        self._most = most
         self._forget()
 
     def _forget(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._pending: deque[_Entry[T, R]] = deque()
-        self._running = False
+        self._running = 0
+        """Threads that run batches."""
+        self._since = 0.0
+        """When the last batch began, as a monotonic time."""
 
     async def run(self, item: T) -> R:
         """What `work` gives for `item`, or raises. Cancelled before its batch has started, nothing is done with it."""
@@ -69,13 +80,19 @@ class Batcher(Generic[T, R]):
             self._forget()  # the tasks and threads of the parent are not in the child of a fork
         with self._lock:
             self._pending.append(_Entry(item, self._deadline(), future))
-            starts = not self._running
-            self._running = True
+            starts = not self._running or self._is_slow()
+            if starts:
+                self._running += 1
+                self._since = time.monotonic()
         if starts:
             # At once, and not from the loop, which may end before it comes to that. The thread begins when this one
             # waits, as a rule: what other tasks that are ready now add belongs to the same batch.
             self._start()
         return await future
+
+    def _is_slow(self) -> bool:
+        """Whether what is under way takes so long that another batch had better begin beside it."""
+        return time.monotonic() - self._since >= _SLOW and self._running < self._most()
 
     def _start(self) -> None:
         try:
@@ -83,7 +100,7 @@ class Batcher(Generic[T, R]):
         except BaseException as error:
             with self._lock:
                 batch, self._pending = list(self._pending), deque()
-                self._running = False
+                self._running -= 1
             self._tell(batch, [error] * len(batch))
             if not isinstance(error, Exception):
                 raise
@@ -100,10 +117,11 @@ class Batcher(Generic[T, R]):
         with self._lock:
             pending = self._pending
             if not pending:
-                self._running = False
+                self._running -= 1
                 return None
+            self._since = now = time.monotonic()
             first = pending[0].deadline
-            near = max(0.0, first - time.monotonic()) * _NEAR
+            near = max(0.0, first - now) * _NEAR
             while pending and len(batch) < _LARGEST_BATCH and abs(pending[0].deadline - first) <= near:
                 batch.append(pending.popleft())
         return batch

@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, ParamSpec, TypeVar
 
 from unimq.aio.batcher import Batcher
 from unimq.aio.pump import Pump
@@ -23,6 +23,9 @@ T = TypeVar("T")
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_AT_ONCE: Final = 4
+"""Batches of puts that may be on their way; each has a session."""
+
 
 class Lane(Generic[T]):
     """One pump, and one batcher of each kind. Messages settle through the lane that brought them."""
@@ -31,7 +34,9 @@ class Lane(Generic[T]):
         self.client = client
         self.channel = channel
         self.pump = Pump()
-        self.puts: Batcher[Outgoing, Receipt] = Batcher(self._send, client.batches, channel.deadline)
+        self.puts: Batcher[Outgoing, Receipt] = Batcher(
+            self._send, client.batches, channel.deadline, self._puts_at_once
+        )
         self.asks: Batcher[tuple[str, Outgoing], Receipt | None] = Batcher(self._ask, client.batches, channel.deadline)
         self.acks: Batcher[Letter[T], None] = Batcher(
             lambda letters, _: channel.settler.ack_many(letters), client.batches, channel.deadline
@@ -66,6 +71,12 @@ class Lane(Generic[T]):
         """End the receiving thread and give back what nobody came for; blocking."""
         self.pump.close()
         self.channel.close()
+
+    def _puts_at_once(self) -> int:
+        """One for each host where puts have an order: it is that in which they are asked for."""
+        if self.channel.capabilities.order == "none":
+            return _AT_ONCE
+        return min(len(self.channel.pool.hosts), _AT_ONCE)
 
     def _ask(self, requests: Sequence[tuple[str, Outgoing]], until: float) -> Sequence[Receipt | UnimqError | None]:
         numbers, messages = [number for number, _ in requests], [message for _, message in requests]
