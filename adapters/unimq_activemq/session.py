@@ -5,8 +5,9 @@ until that is over.
 """
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Final
 
 from unimq.capabilities import Capabilities
 from unimq.driver import POLL_GRACE, BaseSession, Delivery, Outgoing, Settling, Stats
@@ -22,6 +23,9 @@ from unimq_activemq.taking import Taker
 from unimq_activemq.wire import Wire
 
 __all__ = ["ActiveMQSession"]
+
+_AT_ONCE: Final = 20
+"""Frames that are written together."""
 
 
 class ActiveMQSession(BaseSession):
@@ -62,7 +66,7 @@ class ActiveMQSession(BaseSession):
     def _send_one(self, queue: str, message: Outgoing, deadline: float) -> list[str | UnimqError | None]:
         headers, name = headers_of(queue, message, persistent=self._persistent)
         headers["receipt"] = receipt = self._wire.receipt()
-        told = self._sent(encode("SEND", headers, message.body), receipt, deadline)
+        told = self._sent([encode("SEND", headers, message.body)], receipt, deadline)
         return [name if told is None else told]
 
     def _send_many(
@@ -70,24 +74,36 @@ class ActiveMQSession(BaseSession):
     ) -> Sequence[str | UnimqError | None]:
         """All or nothing: a SEND that is refused spoils the transaction, and its COMMIT is refused then."""
         transaction, receipt = self._wire.name(), self._wire.receipt()
-        frames = [encode("BEGIN", {"transaction": transaction})]
         names: list[str] = []
-        for message in messages:
-            headers, name = headers_of(queue, message, persistent=self._persistent)
-            headers["transaction"] = transaction
-            frames.append(encode("SEND", headers, message.body))
-            names.append(name)
-        frames.append(encode("COMMIT", {"transaction": transaction, "receipt": receipt}))
-        told = self._sent(b"".join(frames), receipt, deadline)
+
+        def frames() -> Iterator[bytes]:
+            yield encode("BEGIN", {"transaction": transaction})
+            for message in messages:
+                headers, name = headers_of(queue, message, persistent=self._persistent)
+                headers["transaction"] = transaction
+                names.append(name)
+                yield encode("SEND", headers, message.body)
+            yield encode("COMMIT", {"transaction": transaction, "receipt": receipt})
+
+        told = self._sent(frames(), receipt, deadline)
         return names if told is None else [told] * len(messages)
 
-    def _sent(self, data: bytes, receipt: str, deadline: float) -> UnimqError | None:
-        """Write, and wait for the receipt: `None`, or why it is not stored or in doubt."""
+    def _sent(self, frames: Iterable[bytes], receipt: str, deadline: float) -> UnimqError | None:
+        """Write, and wait for the receipt: `None`, or why it is not stored or in doubt.
+
+        Of many frames some are written at a time, so that the broker works on them while the next are made. Nothing is
+        in doubt before the last of them has left.
+        """
         wire = self._wire
         wire.complaint = None
-        written = False
+        is_last = written = False
         try:
-            wire.write(data, deadline)
+            some = list(islice(rest := iter(frames), _AT_ONCE))
+            while following := list(islice(rest, _AT_ONCE)):
+                wire.write(b"".join(some), deadline)
+                some = following
+            is_last = True
+            wire.write(b"".join(some), deadline)
             written = True
             (words,) = wire.answers([receipt], deadline)
         except (ConnectionLost, Timeout) as error:
@@ -96,7 +112,7 @@ class ActiveMQSession(BaseSession):
             if isinstance(told, TooLarge):
                 told.ends_session = True
                 return told
-            error.in_doubt = error.in_doubt or written
+            error.in_doubt = is_last and (error.in_doubt or written)
             if not error.in_doubt:
                 raise
             return error

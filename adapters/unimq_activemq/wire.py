@@ -24,6 +24,8 @@ Token = tuple[str, str]
 """Tells a delivery: the id of the subscription it came over first, and what the broker called it there."""
 
 _CHUNK: Final = 256 * 1024
+_IDLE: Final = 0.05
+"""Seconds of rest after which a connection may have died unnoticed, and is looked at before it is written to."""
 _LAST_WORDS: Final = 0.2
 """Seconds to wait for the broker's reason when it has closed the connection on what was being sent."""
 
@@ -201,8 +203,10 @@ class Wire:
         return [None if frame is None or frame.cmd == "RECEIPT" else complaint(frame) for frame in frames]
 
     def look(self) -> None:
-        """Take what has arrived, without waiting. Raises `ConnectionLost` when the connection has died."""
-        self.wait(lambda: False, 0.0)
+        """Raise `ConnectionLost` if the connection died while nobody used it. To be called before a write."""
+        if time.monotonic() - self._heard > _IDLE:
+            self.wait(lambda: False, 0.0)
+        self._check()
 
     @property
     def beat_every(self) -> float | None:
