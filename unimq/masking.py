@@ -15,7 +15,7 @@ R = TypeVar("R")
 MASK: Final = "***"
 _SECRET: Final = re.compile(
     r"(?:.*_)?(?:[a-z]*(?:pass(?:word|wd|code|phrase)|secret|token|(?:api|access|auth|private)_?key)|pass|pwd|psk|jwt|bearer"
-    r"|credentials?|auth|authorization|signature)(?:_.*)?"
+    r"|credentials?|auth|authorization|signature|sig|pin|pw|cookie|dsn)(?:_.*)?"
 )
 _NEW_WORD: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|-")
 

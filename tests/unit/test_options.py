@@ -72,8 +72,8 @@ def test_a_url_as_a_wrong_value_is_not_shown() -> None:
 
 def test_a_secret_option_says_so_by_its_name() -> None:
     """A URL is shown before its driver, who knows its options, is looked for."""
-    with pytest.raises(InvalidArgument, match="'pin': a word of its name must be password"):
-        Option("pin", "int", None, "A number.", secret=True)
+    with pytest.raises(InvalidArgument, match="'code': a word of its name must be password"):
+        Option("code", "int", None, "A number.", secret=True)
 
 
 def test_a_dead_letter_url_is_checked_and_hidden() -> None:

@@ -16,7 +16,21 @@ SECRET = "hunter2-71"
 
 
 @pytest.mark.parametrize(
-    "name", ["authToken", "api-key", "client-secret", "jwt", "accessKey", "bearer", "AUTHTOKEN", "clientsecret", "psk"]
+    "name",
+    [
+        "authToken",
+        "api-key",
+        "client-secret",
+        "jwt",
+        "accessKey",
+        "bearer",
+        "AUTHTOKEN",
+        "clientsecret",
+        "psk",
+        "sig",
+        "dsn",
+        "session-cookie",
+    ],
 )
 def test_secret_names_in_other_spellings_are_masked(name: str) -> None:
     """With capitals or dashes between their words."""
