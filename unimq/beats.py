@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from unimq.driver import Delivery
-from unimq.links import Link
+from unimq.hosts import Link
 
 __all__ = ["Beats"]
 

@@ -3,14 +3,12 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from unimq.admin import stats
+from unimq.channel import Channel
 from unimq.errors import Empty
 from unimq.message import Letter
-
-if TYPE_CHECKING:
-    from unimq.channel import Channel
 
 __all__ = ["there_at_start"]
 
@@ -19,13 +17,13 @@ _LOOK: Final = 0.5
 
 
 def there_at_start(
-    channel: "Channel[Any]",
+    channel: Channel[Any],
     limit: int | None,
     born: Callable[[Letter[Any]], float],
     *,
     batch: int = 1,
     pause: float = 0.0,
-) -> "Iterator[list[Letter[Any]]]":
+) -> Iterator[list[Letter[Any]]]:
     """What is ready now, up to `batch` at a time and `limit` in all, each batch in the hands of whoever iterates.
 
     What came later stays, or whoever puts it, perhaps because it was taken, would keep this going for ever. Where the
@@ -51,14 +49,14 @@ def there_at_start(
             yield old
 
 
-def _sleep_until(due: float, channel: "Channel[Any]") -> None:
+def _sleep_until(due: float, channel: Channel[Any]) -> None:
     """A close ends it soon."""
     while (rest := due - time.monotonic()) > 0:
         channel.check_open()
         time.sleep(min(rest, _LOOK))
 
 
-def _waiting(channel: "Channel[Any]") -> int | None:
+def _waiting(channel: Channel[Any]) -> int | None:
     """How many are ready, where that is known for certain."""
     if not channel.capabilities.stats:
         return None

@@ -2,15 +2,13 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
+from unimq.calls import Caller, Listener
+from unimq.channel import Channel
 from unimq.errors import BatchError, UnimqError
 from unimq.message import Letter, Message
 from unimq.sender import bodies_of
-
-if TYPE_CHECKING:
-    from unimq.calls import Listener
-    from unimq.channel import Channel
 
 __all__ = ["Calling", "in_order"]
 
@@ -20,7 +18,7 @@ T = TypeVar("T")
 class Calling(Generic[T]):
     """What a queue offers to those who want replies."""
 
-    _channel: "Channel[T]"
+    _channel: Channel[T]
 
     def call(
         self,
@@ -72,10 +70,10 @@ class Calling(Generic[T]):
         bodies: Iterable[T],
         timeout: float | timedelta | None,
         headers: Mapping[str, str] | None,
-        on_progress: "Listener | None" = None,
+        on_progress: Listener | None = None,
     ) -> "list[Letter[Any] | BaseException]":
         channel = self._channel
-        caller = channel.client.calls
+        caller: Caller = channel.client.calls
         with caller.asking(channel, bodies, headers, timeout, on_progress) as asked:
             sent = caller.send(channel, asked)
             waited = zip(sent, asked.slots, strict=True)

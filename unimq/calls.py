@@ -15,11 +15,12 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from queue import Empty as NothingCame
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
+from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
 
 from unimq import headers as reserved
 from unimq.answering import Progress
-from unimq.direct import Direct, answer, is_direct
+from unimq.channel import Channel
+from unimq.direct import Asked, Direct, Found, is_direct
 from unimq.driver import Delivery, Outgoing, Session
 from unimq.errors import (
     BatchError,
@@ -30,22 +31,16 @@ from unimq.errors import (
     InvalidArgument,
     RemoteError,
     Timeout,
-    TooLarge,
     UnimqError,
 )
-from unimq.message import Letter, Receipt
+from unimq.message import Letter
 from unimq.options import short, timeout_seconds
-from unimq.replies import private_name, sweep
+from unimq.receipts import Receipt
+from unimq.replies import private_name
 from unimq.source import Cancellation
+from unimq.sweeping import sweep
 
-if TYPE_CHECKING:
-    from unimq.aio import AsyncClient, AsyncQueue
-    from unimq.channel import Channel
-    from unimq.client import Client
-    from unimq.direct import Found
-    from unimq.queue import Queue
-
-__all__ = ["Asked", "Caller", "Listener", "Reported", "reply_error"]
+__all__ = ["Asked", "Caller", "Client", "Listener", "Reported"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -56,8 +51,6 @@ _MOST: Final = 1000
 """Replies of one receive."""
 _REMEMBERED: Final = 64
 """Reply queues of others that are kept at hand, so that not each reply has to make its own."""
-_SHORT_ERROR: Final = 100
-"""Characters of an error's text where a longer one does not fit."""
 _REMOVAL: Final = 1.0
 """Seconds that the removal of the reply queue may take."""
 
@@ -77,18 +70,9 @@ class Reported(NamedTuple):
         self.listener(*self.progress)
 
 
-class Asked(NamedTuple):
-    """Requests that are to be sent, and the slot in which the reply to each is found."""
-
-    numbers: list[str]
-    messages: list[Outgoing]
-    slots: list[Any]
-    deadline: float
-
-
 class _Waiting(NamedTuple):
     slot: Any
-    channel: "Channel[Any]"
+    channel: Channel[Any]
     """Where the request went."""
     listener: Listener | None
 
@@ -101,11 +85,11 @@ class Slot:
     def __init__(self) -> None:
         self._outcomes: SimpleQueue[Letter[Any] | Reported | BaseException] = SimpleQueue()
 
-    def fill(self, outcome: "Letter[Any] | Reported | BaseException") -> None:
+    def fill(self, outcome: Letter[Any] | Reported | BaseException) -> None:
         """Let the one who waits have it."""
         self._outcomes.put(outcome)
 
-    def wait(self, until: float) -> "Letter[Any] | BaseException | None":
+    def wait(self, until: float) -> Letter[Any] | BaseException | None:
         """The reply, or what is raised in its place; `None` when there is none at `until`, a monotonic time.
 
         What is reported meanwhile is told here, in the thread that waits; what a listener raises is raised.
@@ -120,10 +104,24 @@ class Slot:
             outcome.tell()
 
 
+class _Queue(Protocol):
+    """A queue of either face."""
+
+    _channel: Channel[Any]
+
+
+class Client(Protocol):
+    """A client of either face, which makes the reply queue and those on which others want replies."""
+
+    def queue(self, name: str, *, codec: str) -> _Queue:
+        """The queue of that name."""
+        ...
+
+
 class Caller:
     """The calls of one client, and the reply queue that they share."""
 
-    def __init__(self, client: "Client | AsyncClient") -> None:
+    def __init__(self, client: Client) -> None:
         self._client = weakref.ref(client)  # one that nobody closed can be forgotten at once
         self._forget()
 
@@ -136,7 +134,7 @@ class Caller:
         self._numbers = itertools.count(1)
         self._waiting: dict[str | None, _Waiting] = {}
         self._own: dict[str, Channel[Any]] = {}
-        self._faces: dict[tuple[str, str], Queue[Any] | AsyncQueue[Any]] = {}
+        self._faces: dict[tuple[str, str], _Queue] = {}
         self._cancellation = Cancellation()
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -146,7 +144,7 @@ class Caller:
     @contextmanager
     def asking(
         self,
-        channel: "Channel[T]",
+        channel: Channel[T],
         bodies: Iterable[T],
         headers: Mapping[str, str] | None,
         timeout: float | timedelta | None,
@@ -182,10 +180,10 @@ class Caller:
                 left = [number for number in slots if self._waiting.pop(number, None) is not None]
             self._direct.forget(left)
 
-    def send(self, channel: "Channel[Any]", asked: Asked) -> "Sequence[Receipt | UnimqError | None]":
+    def send(self, channel: Channel[Any], asked: Asked) -> Sequence[Receipt | UnimqError | None]:
         """Send the requests; an error for each that was not."""
         if is_direct(channel):
-            return self._direct.ask(channel, asked, lambda: self._waiting.keys().isdisjoint(asked.numbers))
+            return self._direct.ask(channel.name, asked, lambda: self._waiting.keys().isdisjoint(asked.numbers))
         try:
             return channel.sender.send_many(asked.messages, None, asked.deadline)
         except BatchError as error:
@@ -195,12 +193,12 @@ class Caller:
         """Where one caller waits."""
         return Slot()
 
-    def fill(self, found: "Sequence[tuple[Any, Letter[Any] | Reported | BaseException]]") -> None:
+    def fill(self, found: Sequence[tuple[Any, Letter[Any] | Reported | BaseException]]) -> None:
         """Let those who wait in these slots have what was found for each."""
         for slot, outcome in found:
             slot.fill(outcome)
 
-    def too_late(self, channel: "Channel[Any]") -> Timeout:
+    def too_late(self, channel: Channel[Any]) -> Timeout:
         """The error of a call whose time is over."""
         trouble = self._cancellation.trouble
         why = "" if trouble is None else f"; replies could not be received: {trouble}"
@@ -209,7 +207,7 @@ class Caller:
 
     # Replying
 
-    def queue(self, name: str, codec: str) -> "Queue[Any] | AsyncQueue[Any]":
+    def queue(self, name: str, codec: str) -> Channel[Any]:
         """The queue on which somebody wants a reply."""
         found = self._faces.get((name, codec))
         if found is None:
@@ -217,11 +215,11 @@ class Caller:
                 with suppress(KeyError, RuntimeError):  # another thread was faster
                     self._faces.pop(next(iter(self._faces)))
             found = self._faces[name, codec] = self._made(name, codec)
-        return found
+        return found._channel
 
     # Receiving
 
-    def _expect(self, waiting: Mapping[str, _Waiting], channel: "Channel[Any]") -> None:
+    def _expect(self, waiting: Mapping[str, _Waiting], channel: Channel[Any]) -> None:
         with self._lock:
             if self._closed:
                 raise channel.closed_error()
@@ -233,7 +231,7 @@ class Caller:
                 )
                 self._thread.start()
 
-    def _receive(self, channel: "Channel[Any]") -> None:
+    def _receive(self, channel: Channel[Any]) -> None:
         idle = False
         while self._goes_on(idle):
             idle = False
@@ -249,13 +247,13 @@ class Caller:
                 channel.settler.ack_many(letters)  # one that could not be removed comes again, to nobody
                 self._sweep(channel)
 
-    def _sweep(self, own: "Channel[Any]") -> None:
+    def _sweep(self, own: Channel[Any]) -> None:
         """Once: clean up after others, who could not."""
         if not self._swept:
             self._swept = True
             sweep(own, lambda name: self._made(name, "raw")._channel)
 
-    def _listen(self, channel: "Channel[Any]") -> None:
+    def _listen(self, channel: Channel[Any]) -> None:
         try:
             self._direct.listen(channel.pool, self._name, self._goes_on, self._answered)
         except BaseException as error:  # noqa: BLE001 - belongs to those who wait, whatever it is
@@ -268,7 +266,7 @@ class Caller:
                 self._direct.leave()
             return self._thread is threading.current_thread()
 
-    def _answered(self, found: "Found") -> None:
+    def _answered(self, found: Found) -> None:
         with self._lock:
             waiting = [
                 self._waiting.get(number) if isinstance(reply, Progress) else self._waiting.pop(number, None)
@@ -279,8 +277,8 @@ class Caller:
         self.fill([(slot, outcome) for slot, outcome in outcomes if outcome is not None])
 
     def _direct_outcome(
-        self, reply: "Delivery | Progress | UnimqError", one: _Waiting
-    ) -> "Letter[Any] | Reported | UnimqError | None":
+        self, reply: Delivery | Progress | UnimqError, one: _Waiting
+    ) -> Letter[Any] | Reported | UnimqError | None:
         if isinstance(reply, Progress):
             return None if one.listener is None else Reported(one.listener, reply)
         asked = one.channel
@@ -293,13 +291,13 @@ class Caller:
         letter._claim.take(channel)  # it is settled here
         return letter
 
-    def _deliver(self, letters: "Sequence[Letter[Any]]") -> None:
+    def _deliver(self, letters: Sequence[Letter[Any]]) -> None:
         with self._lock:
             waiting = [self._waiting.pop(letter.correlation_id, None) for letter in letters]
         pairs = zip(waiting, letters, strict=True)
         self.fill([(one.slot, self._outcome(letter, one.channel)) for one, letter in pairs if one is not None])
 
-    def _outcome(self, letter: "Letter[Any]", asked: "Channel[Any]") -> "Letter[Any] | UnimqError":
+    def _outcome(self, letter: Letter[Any], asked: Channel[Any]) -> Letter[Any] | UnimqError:
         if (error := letter.headers.get(reserved.ERROR)) is not None:
             return _failed(asked, error)
         channel = self._channel(asked.codec.name)
@@ -315,13 +313,13 @@ class Caller:
             self._direct.leave()
         self.fill([(one.slot, error or one.channel.closed_error()) for one in waiting.values()])
 
-    def _channel(self, codec: str) -> "Channel[Any]":
+    def _channel(self, codec: str) -> Channel[Any]:
         """The reply queue, whose messages are decoded as those of the queue that was asked."""
         if codec not in self._own:
             self._own[codec] = self._made(self._name, codec)._channel
         return self._own[codec]
 
-    def _made(self, name: str, codec: str) -> "Queue[Any] | AsyncQueue[Any]":
+    def _made(self, name: str, codec: str) -> _Queue:
         client = self._client()
         if client is None:
             msg = f"queue {name!r}: its client was forgotten: keep it as long as its messages are replied to"
@@ -347,30 +345,11 @@ class Caller:
                 _remove(own["raw"])
 
 
-def _failed(asked: "Channel[Any]", why: str) -> RemoteError:
+def _failed(asked: Channel[Any], why: str) -> RemoteError:
     return RemoteError(f"the worker on queue {asked.shown!r} of {asked.where} failed: {why}")
 
 
-def reply_error(letter: "Letter[Any]", text: str) -> None:
-    """Tell whoever wants a reply that there will be none, and why."""
-    if letter.reply_to is None:
-        answer(letter, Outgoing(reserved.reason_text(text).encode()), failed=True)
-        return
-    name, needed = letter._reply_address()
-    channel = letter._reply_queue(name)._channel
-    said = reserved.reason_text(text)
-    number, left = needed["correlation_id"], needed["ttl"]
-    about = {} if number is None else {reserved.CORRELATION_ID: number}
-    expires_at = None if left is None else time.time() + left
-    for error in (said, said[:_SHORT_ERROR]):
-        with suppress(TooLarge):
-            headers = {**about, reserved.ERROR: error}
-            message = Outgoing(b"", headers=headers, lease=channel.put_lease, expires_at=expires_at)
-            channel.sender.send_one(channel.sender.encode(message), None, channel.deadline())
-            return
-
-
-def _lasting(timeout: float | timedelta | None, channel: "Channel[Any]") -> float:
+def _lasting(timeout: float | timedelta | None, channel: Channel[Any]) -> float:
     """The seconds of a call."""
     lasts = timeout_seconds(timeout)
     if lasts == 0:
@@ -379,7 +358,7 @@ def _lasting(timeout: float | timedelta | None, channel: "Channel[Any]") -> floa
     return channel.settings.timeout if lasts is None else lasts
 
 
-def _remove(channel: "Channel[Any]") -> None:
+def _remove(channel: Channel[Any]) -> None:
     """Remove the queue, or at least what is in it."""
 
     def remove(session: Session, deadline: float) -> None:
@@ -388,4 +367,4 @@ def _remove(channel: "Channel[Any]") -> None:
         elif session.capabilities.purge:
             session.purge(channel.name, deadline)
 
-    channel.client.ask_hosts(remove, time.monotonic() + _REMOVAL)
+    channel.pool.ask_hosts(remove, time.monotonic() + _REMOVAL)

@@ -4,12 +4,15 @@ A message is claimed before anything is sent, so that two threads cannot both se
 the claim back, because the message is still in hand.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+import msgspec
+
 from unimq.driver import Delivery, Session
 from unimq.errors import AlreadySettled, InvalidArgument, LeaseLost, UnimqError
-from unimq.links import Link
+from unimq.hosts import Link
 from unimq.message import Letter
 
 __all__ = [
@@ -17,7 +20,9 @@ __all__ = [
     "ack_all",
     "ack_here",
     "ack_one",
+    "check_over",
     "claim",
+    "granted",
     "link_of",
     "lost",
     "on_holder",
@@ -115,3 +120,20 @@ def ack_all(session: Session, letters: Sequence[Letter[Any]], deadline: float) -
 def raws(letters: Sequence[Letter[Any]]) -> list[Delivery]:
     """Their deliveries, as they came."""
     return [letter._raw for letter in letters]
+
+
+def check_over(letter: Letter[Any]) -> None:
+    """Refuse to end a lease that was prolonged just now."""
+    if letter.lease_remaining:
+        msg = f"message {letter.id!r} of queue {letter.queue!r} is in hand for longer"
+        raise UnimqError(msg)
+
+
+def granted(letter: Letter[Any], seconds: float) -> float:
+    """Note a lease that the server has prolonged."""
+    letter.lease_until = until = time.monotonic() + seconds
+    letter._raw = raw = msgspec.structs.replace(letter._raw, lease_until=until)
+    held = link_of(letter).held
+    if raw.token in held:
+        held[raw.token] = raw
+    return seconds

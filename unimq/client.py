@@ -2,24 +2,23 @@
 
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast, overload
 
-import msgspec
-
-from unimq import registry
+from unimq import admin, registry
+from unimq.admin import Pong
 from unimq.calls import Caller
 from unimq.capabilities import Capabilities
-from unimq.channel import DEAD_SUFFIX, Channel, refuse_pickling
+from unimq.channel import Channel, refuse_pickling
 from unimq.codec import codec_for
-from unimq.driver import Session
 from unimq.drivers import driver_of
 from unimq.errors import Closed, InvalidArgument, InvalidURL, Unsupported
 from unimq.hooks import Hooks
 from unimq.masking import without_frames
-from unimq.message import Message
+from unimq.message import Letter, Message
+from unimq.naming import DEAD_SUFFIX
 from unimq.observing import observed
 from unimq.options import Settings, count, short
 from unimq.place import place_of
@@ -30,27 +29,15 @@ from unimq.url import URL
 
 if TYPE_CHECKING:
     from unimq.credentials import Credentials
-    from unimq.message import Letter
 
 __all__ = ["Client", "Pong", "connect"]
 
 T = TypeVar("T")
-R = TypeVar("R")
-
 
 _CLOSE_MOST: Final = 0.6
 """Seconds for what is given back at the end."""
 _CLOSE_LEAST: Final = 0.2
 """Seconds that calls have to end at least."""
-
-
-class Pong(msgspec.Struct, frozen=True):
-    """The answer to a ping."""
-
-    server: str
-    """The server's name and version, as it tells them."""
-    latency: float
-    """Seconds that the round trip took, without connecting."""
 
 
 class Client:
@@ -163,8 +150,7 @@ class Client:
             note = self.capabilities.queues.note
             msg = f"queues is absent on {self.where}{f' ({note})' if note else ''}; choose a backend that has it"
             raise Unsupported(msg)
-        each = self.ask_hosts(lambda session, deadline: session.queues(deadline), self._deadline())
-        return sorted({name for names in each for name in names})
+        return admin.queue_names(self.pool, self._deadline())
 
     def get(self, queues: Sequence[Queue[Any]], timeout: float | timedelta | None = None) -> Message[Any]:
         """The next message of any of `queues`, which are this client's; `message.queue` tells which. As `Queue.get`.
@@ -199,13 +185,7 @@ class Client:
             ConnectError, AuthenticationFailed, Timeout: it does not.
         """
         self.check_open()
-
-        def timed(session: Session, deadline: float) -> Pong:
-            start = time.perf_counter()
-            server = session.ping(deadline)
-            return Pong(server, time.perf_counter() - start)
-
-        return self.ask_hosts(timed, self._deadline())[0]
+        return admin.ping(self.pool, self._deadline())
 
     def close(self) -> None:
         """Close every connection and end every thread; unhandled messages are given back. Idempotent.
@@ -238,7 +218,7 @@ class Client:
 
     # For the other parts of unimq
 
-    def channel(self, name: str | None, type_: Any, letter: "type[Letter[Any]]", **options: Any) -> Channel[Any]:
+    def channel(self, name: str | None, type_: Any, letter: type[Letter[Any]], **options: Any) -> Channel[Any]:
         """What a queue of either face is made of."""
         self.check_open()
         settings = self.settings.but(**{key: value for key, value in options.items() if value is not None})
@@ -254,7 +234,7 @@ class Client:
         self._channels.add(channel)
         if settings.dead is not None and not channel.is_dead:
             dead = channel.dead_channel()  # whether its name can be used is known now, and not at the first reject
-            theirs = dead.client
+            theirs = dead.pool
             if dead.name == name and place_of(theirs.driver, theirs.url) == place_of(self.driver, self.url):
                 raise self._own_dead(name)
         return channel
@@ -273,11 +253,6 @@ class Client:
         channel = Channel(client, name, settings, parent.codec, letter=parent.letter, is_dead=True)
         client._channels.add(channel)
         return channel
-
-    def ask_hosts(self, call: Callable[[Session, float], R], deadline: float) -> list[R]:
-        """What every host answers, in the order of the URL; for what may be asked again on a broken connection."""
-        lend = self.pool.lend
-        return [lend(host, deadline, lambda link, _: call(link.session, deadline), None) for host in self.pool.hosts]
 
     def check_open(self) -> None:
         """Refuse the use of what was closed."""

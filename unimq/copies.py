@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
@@ -10,16 +10,14 @@ from unimq import headers as reserved
 from unimq.driver import Outgoing
 from unimq.errors import TooLarge
 from unimq.message import Letter
-
-if TYPE_CHECKING:
-    from unimq.channel import Channel
+from unimq.sender import Sender
 
 __all__ = ["copy_of", "dead_letter_of"]
 
 _SHORT_REASON: Final = 100
 
 
-def copy_of(letter: Letter[Any], target: "Channel[Any]", *, verbatim: bool = False, **changes: Any) -> Outgoing:
+def copy_of(letter: Letter[Any], target: Sender[Any], *, verbatim: bool = False, **changes: Any) -> Outgoing:
     """The message as it was sent, for `target`; `verbatim` sends its bytes without an envelope around them."""
     delivery = letter._delivery
     fields: dict[str, Any] = {
@@ -30,16 +28,16 @@ def copy_of(letter: Letter[Any], target: "Channel[Any]", *, verbatim: bool = Fal
         "enqueued_at": delivery.enqueued_at,
         **changes,
     }
-    message = Outgoing(delivery.body, lease=target.put_lease, **fields)
+    message = Outgoing(delivery.body, lease=target.state.put_lease, **fields)
     if not verbatim:
-        return target.sender.encode(message)
-    if target.capabilities.headers.level == "native":
+        return target.encode(message)
+    if target.state.capabilities.headers.level == "native":
         return message
     return msgspec.structs.replace(message, headers=None)
 
 
 def dead_letter_of(
-    letter: Letter[Any], target: "Channel[Any]", reason: str, deliveries: int | None, details: str
+    letter: Letter[Any], target: Sender[Any], reason: str, deliveries: int | None, details: str
 ) -> Outgoing:
     """The message for the dead-letter queue, with as much of its story as fits into the backend's body limit."""
     own = {k: v for k, v in letter.headers.items() if not k.startswith(reserved.DEAD_PREFIX)}

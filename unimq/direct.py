@@ -3,24 +3,19 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from unimq.answering import Answering, Progress
 from unimq.driver import Delivery, Outgoing, Session
 from unimq.errors import ConnectError, InvalidArgument, Timeout, UnimqError
+from unimq.hosts import Host, Link
+from unimq.message import Letter
 from unimq.options import short
 from unimq.outcomes import outcome_of, raise_one
-from unimq.pool import NoneToWaitOn
+from unimq.owner import Owner
+from unimq.pool import NoneToWaitOn, Pool
 
-if TYPE_CHECKING:
-    from unimq.calls import Asked
-    from unimq.channel import Channel
-    from unimq.hosts import Host
-    from unimq.links import Link
-    from unimq.message import Letter
-    from unimq.pool import Pool
-
-__all__ = ["Direct", "again", "answer", "answer_each", "is_direct", "report"]
+__all__ = ["Asked", "Direct", "Found", "again", "answer", "answer_each", "is_direct", "reply_error", "report"]
 
 _LOOK: Final = 1.0
 """Seconds that one wait for replies lasts."""
@@ -30,7 +25,16 @@ _MOST: Final = 2**53
 Found = Sequence[tuple[str, Delivery | Progress | UnimqError]]
 
 
-def is_direct(channel: "Channel[Any]") -> bool:
+class Asked(NamedTuple):
+    """Requests that are to be sent, and the slot in which the reply to each is found."""
+
+    numbers: list[str]
+    messages: list[Outgoing]
+    slots: list[Any]
+    deadline: float
+
+
+def is_direct(channel: Owner) -> bool:
     """Whether the backend itself brings the reply to whoever asked."""
     return channel.capabilities.call.level == "native"
 
@@ -43,8 +47,8 @@ class Direct:
         self._changed = changed
         self._session: Answering | None = None
 
-    def ask(self, channel: "Channel[Any]", asked: "Asked", given_up: Callable[[], bool]) -> Sequence[UnimqError | None]:
-        """Send the requests; what became of each. Those that `given_up` tells of have an error in their slots."""
+    def ask(self, queue: str, asked: Asked, given_up: Callable[[], bool]) -> Sequence[UnimqError | None]:
+        """Send requests to `queue`; what became of each. Those that `given_up` tells of have an error in their slot."""
         with self._changed:
             rest = max(0.0, asked.deadline - time.monotonic())
             self._changed.wait_for(lambda: self._session is not None or given_up(), rest)
@@ -52,13 +56,11 @@ class Direct:
         if session is None:
             return [None] * len(asked.numbers)
         try:
-            return session.ask(channel.name, list(zip(asked.numbers, asked.messages, strict=True)), asked.deadline)
+            return session.ask(queue, list(zip(asked.numbers, asked.messages, strict=True)), asked.deadline)
         except UnimqError as error:
             return [error] * len(asked.numbers)
 
-    def listen(
-        self, pool: "Pool", name: str, goes_on: Callable[[bool], bool], deliver: Callable[[Found], None]
-    ) -> None:
+    def listen(self, pool: Pool, name: str, goes_on: Callable[[bool], bool], deliver: Callable[[Found], None]) -> None:
         """Hand out replies as long as that is wanted, on a session that can receive meanwhile nothing else.
 
         A host that cannot be reached is passed over.
@@ -67,7 +69,7 @@ class Direct:
             UnimqError: there is no such session, or it broke; the replies to what was asked on it are lost.
         """
 
-        def run(link: "Link", _: object) -> None:
+        def run(link: Link, _: object) -> None:
             session = cast("Answering", link.session)
             with self._changed:
                 self._session = session
@@ -88,7 +90,7 @@ class Direct:
         return self._lent(pool, last, name, run)
 
     @staticmethod
-    def _lent(pool: "Pool", host: "Host", name: str, run: Callable[["Link", object], None]) -> None:
+    def _lent(pool: Pool, host: Host, name: str, run: Callable[[Link, object], None]) -> None:
         try:
             pool.lend(host, time.monotonic() + _LOOK, run, None, None, "wait", (name,))
         except NoneToWaitOn:
@@ -113,32 +115,32 @@ class Direct:
             session.interrupt()
 
 
-def answer(letter: "Letter[Any]", message: Outgoing, *, failed: bool = False) -> None:
+def answer(letter: Letter[Any], message: Outgoing, *, failed: bool = False) -> None:
     """Send the reply to whoever waits, if anybody does; `failed`: its header tells why there is none."""
 
-    def reply(session: Session, letter: "Letter[Any]", deadline: float) -> None:
+    def reply(session: Session, letter: Letter[Any], deadline: float) -> None:
         raise_one([cast("Answering", session).reply(letter._raw, message, deadline, failed=failed)])
 
     letter._channel.settler.with_session(letter, reply)
 
 
-def answer_each(replies: "Sequence[tuple[Letter[Any], Outgoing]]") -> list[UnimqError | None]:
+def answer_each(replies: Sequence[tuple[Letter[Any], Outgoing]]) -> list[UnimqError | None]:
     """Send replies to many; what became of each."""
     return [outcome_of(answer, letter, message) for letter, message in replies]
 
 
-def again(letter: "Letter[Any]") -> bool:
+def again(letter: Letter[Any]) -> bool:
     """Whether another try should be made in hand, as somebody waits whose call would end if it was given back."""
     if not is_direct(letter._channel):
         return False
 
-    def ask(session: Session, letter: "Letter[Any]", deadline: float) -> bool:
+    def ask(session: Session, letter: Letter[Any], deadline: float) -> bool:
         return cast("Answering", session).again(letter._raw, deadline)
 
     return letter._channel.settler.with_session(letter, ask)
 
 
-def report(letter: "Letter[Any]", done: int, total: int) -> None:
+def report(letter: Letter[Any], done: int, total: int) -> None:
     """Tell whoever waits for the reply how far the work is."""
     if not letter._channel.capabilities.progress:
         letter._channel.refuse("progress")
@@ -147,7 +149,12 @@ def report(letter: "Letter[Any]", done: int, total: int) -> None:
             msg = f"{name}={short(value)}: must be an int from 0 to {_MOST}"
             raise InvalidArgument(msg)
 
-    def tell(session: Session, letter: "Letter[Any]", deadline: float) -> None:
+    def tell(session: Session, letter: Letter[Any], deadline: float) -> None:
         raise_one([cast("Answering", session).progress(letter._raw, Progress(done, total), deadline)])
 
     letter._channel.settler.with_session(letter, tell)
+
+
+def reply_error(letter: Letter[Any], text: str) -> None:
+    """Tell whoever wants a reply that there will be none, and why."""
+    letter._channel.reply_error(letter, text)

@@ -7,16 +7,13 @@ application's own and reaches its caller.
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from unimq.errors import UnimqError
-    from unimq.message import Letter
+from unimq.errors import UnimqError
+from unimq.message import Letter
+from unimq.owner import Outcome
 
 __all__ = ["ConnectionEvent", "Hooks", "Operation", "Outcome"]
-
-Outcome = Literal["ack", "nack", "release", "reject", "discard", "lost"]
-"""`lost`: the block that worked on it succeeded, but its lease had ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +24,7 @@ class ConnectionEvent:
     """The masked URL of the one host."""
     state: Literal["connected", "lost", "refused"]
     """Opened; broken in use; could not be opened."""
-    error: "UnimqError | None" = None
+    error: UnimqError | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,7 +49,7 @@ class Operation:
     """How many messages it is about; of a receive, how many came, at the end."""
     bodies: Sequence[Any] = ()
     """Of a send: what is put, as it was given."""
-    messages: "Sequence[Letter[Any]]" = ()
+    messages: Sequence[Letter[Any]] = ()
     """Those that are worked on, settled, or replied to; of a receive, those that came, at the end."""
     headers: dict[str, str] = field(default_factory=dict[str, str])
     """What the hook adds here, before a send begins, travels with each message that has room for it. What the
@@ -69,9 +66,9 @@ class Hooks:
     """Called after a connection was made, refused or lost."""
     send: Callable[[str, dict[str, str]], None] | None = None
     """Called before each put with the queue's name and the headers, which it may add to (a trace context, say)."""
-    receive: "Callable[[Letter[Any]], None] | None" = None
+    receive: Callable[[Letter[Any]], None] | None = None
     """Called with each message at the moment it is handed to the application."""
-    settle: "Callable[[Letter[Any], Outcome], None] | None" = None
+    settle: Callable[[Letter[Any], Outcome], None] | None = None
     """Called after a message was settled, with what became of it."""
     around: Callable[[Operation], AbstractContextManager[object]] | None = None
     """Called with each operation when it begins; what it returns is a context that the operation runs in, and that

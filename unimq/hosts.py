@@ -4,26 +4,138 @@ Whoever finds no session free stands in line. What is given back goes to the fir
 woken; nobody who comes later passes by. The model is psycopg_pool.
 """
 
+import math
 import random
 import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from unimq.capabilities import Capabilities
+from unimq.driver import Delivery, Session
 from unimq.keeper import Keeper
-from unimq.links import Link
 from unimq.scheduler import Scheduler
+from unimq.seats import Seat
 from unimq.url import URL
 
-__all__ = ["Host", "Need", "stable_hash"]
+__all__ = ["Host", "Link", "Need", "Receiving", "stable_hash"]
 
 Need = Literal["call", "poll", "wait"]
 """What a session is wanted for: anything but a receive; a receive that does not wait; one that may."""
 
 _BACKOFF_FIRST: Final = 0.05
 _BACKOFF_MOST: Final = 5.0
+_STOP_MOST: Final = 1.0
+"""Seconds that ending an iteration may take."""
+
+
+class Receiving(Protocol):
+    """What waits for messages on a session."""
+
+    def is_over(self) -> bool:
+        """Whether nobody wants them any more: the session is to be interrupted."""
+        ...
+
+
+class Link:
+    """One pooled session."""
+
+    __slots__ = (
+        "ahead",
+        "alive",
+        "anywhere",
+        "beat_at",
+        "capabilities",
+        "closed",
+        "held",
+        "host",
+        "idle_looks",
+        "over",
+        "proven",
+        "queues",
+        "receiver",
+        "receiving",
+        "session",
+        "settling",
+        "user",
+    )
+
+    def __init__(self, host: "Host", session: Session, capabilities: Capabilities) -> None:
+        self.host = host
+        self.session = session
+        self.capabilities = capabilities
+        """What the client adopted when this session was opened."""
+        self.settling = session.settling
+        self.anywhere = self.settling in ("any-session", "nowhere")
+        """Whether what it received is settled on any session of the host."""
+        self.queues: Sequence[str] = ()
+        """What it received from last: the next receive from there is cheapest here."""
+        self.ahead: set[Sequence[str]] = set()
+        """What somebody iterates over, so that messages may be on their way."""
+        self.over: set[Sequence[str]] = set()
+        """Of these, what nobody iterates over any more: whoever uses the session says so."""
+        self.beat_at = math.inf
+        """When the session is to give a sign of life, as a monotonic time."""
+        self.alive = True
+        """Whether it is lent."""
+        self.closed = False
+        self.proven = False
+        """Whether it was used without a failure; one that was may have died while it was idle."""
+        self.held: dict[Any, Delivery] = {}
+        """By token, what is unsettled; a newer delivery with the same token makes older handles stale. Empty where
+        every session settles: there the server tells what is stale."""
+        self.idle_looks = 0
+        """How often it was looked at since it was used."""
+        self.user = Seat()
+        self.receiver = Seat() if self.settling == "duplex" else self.user
+        """Who receives: on a duplex session beside its user, elsewhere in its stead."""
+        self.receiving: Receiving | None = None
+        """What waits on it at the moment."""
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether a receive may wait here: not when settling what it holds would stand behind that."""
+        return self.settling != "same-session" or not self.held
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether something ends with the connection: what it holds, or what is on its way for an iteration."""
+        return bool(self.held or self.ahead) or (self.anywhere and self.capabilities.lease_by == "connection")
+
+    def holds(self, delivery: Delivery) -> bool:
+        """Whether it still holds this very delivery: none that was settled or delivered again, on no dead connection.
+
+        True where every session settles: there only the server knows.
+        """
+        return self.anywhere or (self.alive and self.held.get(delivery.token) is delivery)
+
+    def drop_ended(self) -> None:
+        """Forget what the server has taken back by now; for the one who uses the link."""
+        now = time.monotonic()
+        for token in [t for t, d in self.held.items() if d.lease_until is not None and d.lease_until <= now]:
+            del self.held[token]
+
+    def note_ahead(self, queues: Sequence[str], *, ahead: bool) -> None:
+        """Note whether more of `queues` may be on its way after a receive; for the one who uses the link."""
+        if ahead:
+            self.ahead.add(queues)
+        else:
+            self.ahead.clear()  # the receive without it has ended that
+
+    def hold(self, deliveries: Sequence[Delivery]) -> None:
+        """Note what a receive brought; for the one who uses the link."""
+        held = self.held
+        for delivery in deliveries:
+            held[delivery.token] = delivery
+
+    def say_what_is_over(self) -> None:
+        """End the iterations that nobody goes on with; for the one who uses the link, at the end of that."""
+        while self.over:
+            queues = self.over.pop()
+            if queues in self.ahead:
+                self.ahead.discard(queues)
+                self.session.stop_ahead(queues, time.monotonic() + _STOP_MOST)
 
 
 class _Waiting:

@@ -5,8 +5,7 @@ import weakref
 from collections.abc import Callable
 from typing import Final
 
-from unimq.hosts import Host
-from unimq.links import Link
+from unimq.hosts import Host, Link
 
 __all__ = ["Sweeper"]
 

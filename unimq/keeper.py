@@ -10,17 +10,13 @@ import math
 import time
 import weakref
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from unimq.errors import AlreadySettled, Closed, LeaseLost, UnimqError, Unsupported
-from unimq.links import ENDED
 from unimq.scheduler import Scheduler
+from unimq.seats import ENDED, Seat
 
-if TYPE_CHECKING:
-    from unimq.channel import Channel
-    from unimq.message import Letter
-
-__all__ = ["Keeper"]
+__all__ = ["Keeper", "Lessor"]
 
 _LEAST: Final = 0.05
 """Seconds: the shortest lease."""
@@ -32,28 +28,61 @@ _FINAL: Final = (AlreadySettled, Closed, LeaseLost, Unsupported)
 """After which a lease is prolonged no more."""
 
 
+class Lessor(Protocol):
+    """Ends and prolongs the leases of a queue's messages."""
+
+    def end_leases(self, letters: Any) -> list[UnimqError | None]:
+        """Give back what was in hand for too long; the outcome of each."""
+        ...
+
+    def keep_leases(self, letters: Any) -> list[float | UnimqError]:
+        """Extend what is kept; the seconds granted, or why not."""
+        ...
+
+
+class _Owner(Protocol):
+    @property
+    def settler(self) -> Lessor: ...
+
+
+class _Leased(Protocol):
+    """What is looked after of a message."""
+
+    lease_until: float | None
+    _claim: Seat
+
+    @property
+    def lease_remaining(self) -> float | None: ...
+    @property
+    def settled(self) -> bool: ...
+    @property
+    def _is_held(self) -> bool: ...
+    @property
+    def _channel(self) -> _Owner: ...
+
+
 class Keeper:
     """The leases of one host."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
-        self._ending: dict[Letter[Any], None] = {}
-        self._kept: dict[weakref.ref[Letter[Any]], float] = {}
+        self._ending: dict[_Leased, None] = {}
+        self._kept: dict[weakref.ref[_Leased], float] = {}
         """When they are prolonged. A message that was forgotten is not kept alive."""
         self._looks_at = math.inf
 
-    def begin(self, letter: "Letter[Any]", lease: float) -> None:
+    def begin(self, letter: _Leased, lease: float) -> None:
         """End its lease after `lease` seconds, unless it is settled before."""
         letter.lease_until = until = time.monotonic() + lease
         self._ending[letter] = None
         if until < self._looks_at:
             self._look_at(until)
 
-    def settled(self, letter: "Letter[Any]") -> None:
+    def settled(self, letter: _Leased) -> None:
         """It is in hand no more."""
         self._ending.pop(letter, None)
 
-    def prolong(self, letter: "Letter[Any]", lease: float) -> bool:
+    def prolong(self, letter: _Leased, lease: float) -> bool:
         """Let a lease that is ended here begin again; false where it is over.
 
         Who ends it takes the claim first and then looks at its end; here the end is moved first. So one of the two
@@ -70,7 +99,7 @@ class Keeper:
             self._look_at(letter.lease_until)
         return True
 
-    def keep(self, letter: "Letter[Any]") -> None:
+    def keep(self, letter: _Leased) -> None:
         """Prolong its lease in time, again and again."""
         self._kept[weakref.ref(letter)] = due = _third(letter)
         if due < self._looks_at:
@@ -100,17 +129,16 @@ class Keeper:
         """Give back what is due; whether nothing is left of that."""
         over = [letter for letter in list(self._ending) if (letter.lease_until or 0.0) <= now]
         all_done = True
-        for channel, letters in _by_channel(over):
-            for letter, failed in zip(letters, channel.settler.end_leases(letters), strict=True):
-                link = letter._link
-                if failed is None or isinstance(failed, LeaseLost) or link is None or not link.holds(letter._raw):
+        for settler, letters in _by_settler(over):
+            for letter, failed in zip(letters, settler.end_leases(letters), strict=True):
+                if failed is None or isinstance(failed, LeaseLost) or not letter._is_held:
                     self._ending.pop(letter, None)
                 else:
                     all_done = False
         return all_done
 
     def _prolong_kept(self, now: float) -> None:
-        due: list[Letter[Any]] = []
+        due: list[_Leased] = []
         for found, when in list(self._kept.items()):
             if when <= now:
                 letter = found()
@@ -119,8 +147,8 @@ class Keeper:
                 else:
                     self._kept[found] = _third(letter)
                     due.append(letter)
-        for channel, letters in _by_channel(due):
-            for letter, outcome in zip(letters, channel.settler.keep_leases(letters), strict=True):
+        for settler, letters in _by_settler(due):
+            for letter, outcome in zip(letters, settler.keep_leases(letters), strict=True):
                 found, failed = weakref.ref(letter), isinstance(outcome, UnimqError)
                 if isinstance(outcome, _FINAL) or (failed and not letter.lease_remaining):
                     del self._kept[found]
@@ -128,13 +156,13 @@ class Keeper:
                     self._kept[found] = _third(letter)  # what failed is tried again, as long as there is time
 
 
-def _third(letter: "Letter[Any]") -> float:
+def _third(letter: _Leased) -> float:
     """When a third of what is left of its lease is over."""
     return time.monotonic() + max(letter.lease_remaining or 0.0, _LEAST) / 3
 
 
-def _by_channel(letters: "Iterable[Letter[Any]]") -> "list[tuple[Channel[Any], list[Letter[Any]]]]":
-    found: dict[Channel[Any], list[Letter[Any]]] = {}
+def _by_settler(letters: Iterable[_Leased]) -> list[tuple[Lessor, list[_Leased]]]:
+    found: dict[Lessor, list[_Leased]] = {}
     for letter in letters:
-        found.setdefault(letter._channel, []).append(letter)
+        found.setdefault(letter._channel.settler, []).append(letter)
     return list(found.items())

@@ -9,23 +9,19 @@ import time
 from collections.abc import Mapping
 from datetime import timedelta
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Self, TypeVar, cast
+from typing import Any, Final, Generic, NoReturn, Self, TypeVar, cast
 
 import msgspec
 
 from unimq import headers as reserved
-from unimq.direct import answer, report
 from unimq.driver import Delivery
-from unimq.errors import InvalidArgument, InvalidMessage, LeaseLost, UnimqError
-from unimq.links import ENDED, Link, Seat
+from unimq.errors import InvalidMessage, LeaseLost, UnimqError
+from unimq.hosts import Link
 from unimq.masking import shown_name
+from unimq.owner import Owner
+from unimq.receipts import Receipt
 from unimq.records import about
-from unimq.replies import time_left
-
-if TYPE_CHECKING:
-    from unimq.aio import AsyncQueue
-    from unimq.channel import Channel
-    from unimq.queue import Queue
+from unimq.seats import ENDED, Seat
 
 __all__ = ["Letter", "Message", "Receipt"]
 
@@ -48,17 +44,6 @@ if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
     os.register_at_fork(after_in_child=_after_fork)
 
 
-class Receipt(msgspec.Struct, frozen=True, gc=False):
-    """What a put returns."""
-
-    id: str | None
-    """The message's id, the same that its consumer sees; `None` where the protocol has none and it travels plain."""
-    confirmed: bool
-    """True: the server stored it. False: it was only accepted, see the capability *confirmed*."""
-    queue: str
-    """The queue it was put on."""
-
-
 class Letter(Generic[T]):
     """A message in hand, or peeked at: what can be read of it, in both faces."""
 
@@ -77,7 +62,7 @@ class Letter(Generic[T]):
 
     def __init__(
         self,
-        channel: "Channel[T]",
+        channel: Owner,
         link: Link | None,
         raw: Delivery,
         delivery: Delivery,
@@ -193,6 +178,11 @@ class Letter(Generic[T]):
         return self._claim.get(0) is ENDED
 
     @property
+    def _is_held(self) -> bool:
+        """Whether its session has it yet."""
+        return self._link is not None and self._link.holds(self._raw)
+
+    @property
     def is_inherited(self) -> bool:
         """Whether the process that has it forked this one: it is the parent's to settle."""
         return self._forks != _forks
@@ -229,8 +219,7 @@ class Letter(Generic[T]):
 
         text = "a message was worked on, and delivered again all the same: %s"
         getLogger("unimq").warning(text, error, extra=about("lost", self))
-        if self._channel.hooks.settle is not None:
-            self._channel.hooks.settle(self, "lost")
+        self._channel.settler.tell(self, "lost")
 
     @staticmethod
     def _note_failure(error: BaseException, failed: UnimqError) -> None:
@@ -248,17 +237,6 @@ class Letter(Generic[T]):
         if count is not None:
             self._delivery = msgspec.structs.replace(self._delivery, delivery_count=count + 1)
         self._body = _UNDECODED
-
-    def _reply_address(self) -> tuple[str, dict[str, Any]]:
-        """Where a reply is wanted, and what it has to have."""
-        name = self.reply_to
-        if name is None:
-            msg = f"message {self.id!r} of queue {shown_name(self.queue)!r} asks for no reply: its put had no reply_to="
-            raise InvalidArgument(msg)
-        return name, {"correlation_id": self.correlation_id or self.id, "ttl": time_left(self, name)}
-
-    def _reply_queue(self, name: str) -> "Queue[Any] | AsyncQueue[Any]":
-        return self._channel.client.calls.queue(name, self._channel.settings.codec)
 
     def __repr__(self) -> str:
         if not hasattr(self, "_delivery"):
@@ -355,12 +333,7 @@ class Message(Letter[T]):
         Raises:
             InvalidArgument: the message asks for no reply.
         """
-        if self.reply_to is None and self.may_be_answered:
-            answer(self, self._channel.sender.build(body, headers))
-            return Receipt(None, confirmed=True, queue=self.queue)
-        name, needed = self._reply_address()
-        channel = self._reply_queue(name)._channel
-        return channel.sender.send_one(channel.sender.build(body, headers, **needed), None, channel.deadline())
+        return self._channel.reply(self, body, headers)
 
     def progress(self, done: int, total: int) -> None:
         """Tell whoever waits for the reply that `done` of `total` is done; harmless where nobody does.
@@ -370,7 +343,7 @@ class Message(Letter[T]):
             InvalidArgument: they are not whole numbers from 0 to 2**53.
             LeaseLost, ConnectionLost, Timeout: as `ack`.
         """
-        report(self, done, total)
+        self._channel.report(self, done, total)
 
     def __enter__(self) -> "Message[T]":
         return self

@@ -8,19 +8,18 @@ import functools
 import inspect
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
+from unimq.channel import Channel
 from unimq.errors import BatchError, TooLarge
 from unimq.hooks import Operation
 from unimq.masking import shown_name
-from unimq.message import Letter, Receipt
+from unimq.message import Letter
+from unimq.pool import Pool
+from unimq.receipts import Receipt
 from unimq.replies import is_private
 from unimq.sender import WithContext, bodies_of
 from unimq.url import FILE_TRANSPORTS
-
-if TYPE_CHECKING:
-    from unimq.channel import Channel
-    from unimq.client import Client
 
 __all__ = ["around", "observed", "sending"]
 
@@ -78,7 +77,7 @@ def sending(
         yield along, functools.partial(_ended, operation)
 
 
-def around(channel: "Channel[Any]", handler: H) -> H:
+def around(channel: Channel[Any], handler: H) -> H:
     """`handler`, of a worker, whose run on a message is inside the hook `around` if there is one."""
     hook = channel.hooks.around
     if hook is None:
@@ -135,8 +134,8 @@ def _listed(given: Any) -> list[Any]:
 def _about(asked: Any, **fields: Any) -> Operation:
     """The operation on a queue, a message, or a client, which is that on several queues."""
     channel: Channel[Any] | None = getattr(asked, "_channel", None)
-    client: Client = getattr(asked, "sync", asked) if channel is None else channel.client
-    operation = Operation(system=client.driver.name, server=_server(client), queue=None, **fields)
+    pool: Pool = getattr(asked, "sync", asked).pool if channel is None else channel.pool
+    operation = Operation(system=pool.driver.name, server=_server(pool), queue=None, **fields)
     _name(operation, None if channel is None else channel.name)
     return operation
 
@@ -146,14 +145,14 @@ def _name(operation: Operation, queue: str | None) -> None:
     operation.temporary = queue is not None and is_private(queue)
 
 
-def _server(client: "Client") -> tuple[str, int | None] | None:
-    url = client.url
+def _server(pool: Pool) -> tuple[str, int | None] | None:
+    url = pool.url
     if url.transport in FILE_TRANSPORTS and url.path:
         return url.path, None
-    if len(url.hosts) != 1 or client.driver.port is None:  # several, or what stands there is no server
+    if len(url.hosts) != 1 or pool.driver.port is None:  # several, or what stands there is no server
         return None
     host = url.hosts[0]
-    return host.name, host.port or client.driver.port
+    return host.name, host.port or pool.driver.port
 
 
 def _ended(operation: Operation, result: Any) -> Any:

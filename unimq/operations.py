@@ -180,7 +180,7 @@ def _check_guarantee(here: "Channel[Any]") -> None:
 
 
 def _place(channel: "Channel[Any]") -> str:
-    return place_of(channel.client.driver, channel.client.url)
+    return place_of(channel.pool.driver, channel.pool.url)
 
 
 def _check_parts(here: "Channel[Any]", there: "Channel[Any]", drop: Collection[Part]) -> frozenset[Part]:

@@ -5,7 +5,17 @@ from typing import TypeVar
 
 from unimq.errors import BatchError, ConnectError, ConnectionLost, Timeout, UnimqError
 
-__all__ = ["errors_of", "in_parts", "is_unsent", "outcome_of", "raise_failures", "raise_one", "raise_unsent", "the_one"]
+__all__ = [
+    "ends_session",
+    "errors_of",
+    "in_parts",
+    "is_unsent",
+    "outcome_of",
+    "raise_failures",
+    "raise_one",
+    "raise_unsent",
+    "the_one",
+]
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -16,6 +26,11 @@ def raise_one(outcomes: Sequence[object]) -> None:
     """Raise the one outcome, if it is an error."""
     if isinstance(outcomes[0], UnimqError):
         raise outcomes[0]
+
+
+def ends_session(error: BaseException) -> bool:
+    """Whether a session that was left with `error` may not be used again: all but an orderly refusal."""
+    return not isinstance(error, UnimqError) or error.ends_session
 
 
 def is_unsent(outcome: object) -> bool:

@@ -26,13 +26,13 @@ from unimq import options
 from unimq.beats import Beats
 from unimq.capabilities import Capabilities
 from unimq.credentials import Credentials, with_credentials
-from unimq.driver import Driver
+from unimq.driver import Driver, Session
 from unimq.errors import Closed, ConnectionLost, LeaseLost, Timeout, UnimqError
 from unimq.hooks import ConnectionEvent, Hooks
-from unimq.hosts import Host, Need, stable_hash
+from unimq.hosts import Host, Link, Need, stable_hash
 from unimq.idle import Sweeper
-from unimq.links import Link, ends_session
 from unimq.options import Settings
+from unimq.outcomes import ends_session
 from unimq.url import URL
 
 __all__ = ["NoneToWaitOn", "Pool"]
@@ -72,6 +72,7 @@ class Pool:
         capabilities: Capabilities,
     ) -> None:
         self.driver = driver
+        self.url = url
         self._options = options.values(url, driver.options)
         self.beats = Beats(self.on)
         each = [url.with_host(host) for host in url.hosts] or [url]
@@ -224,6 +225,10 @@ class Pool:
     def _left(self, link: Link | None, error: BaseException) -> None:
         if link is not None and ends_session(error):
             self.discard(link, error)
+
+    def ask_hosts(self, call: Callable[[Session, float], R], deadline: float) -> list[R]:
+        """What every host answers, in the order of the URL; for what may be asked again on a broken connection."""
+        return [self.lend(host, deadline, lambda link, _: call(link.session, deadline), None) for host in self.hosts]
 
     def stop_ahead(self, queues: Sequence[str]) -> None:
         """Nobody iterates over `queues` any more: say so at once, or leave it to the one who uses the session now."""

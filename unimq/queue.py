@@ -135,7 +135,7 @@ class Queue(Calling[T], Tending[T]):
     @property
     def client(self) -> "Client":
         """The client with the connections; a `Queue(url)` has one of its own."""
-        return self._channel.client
+        return cast("Client", self._channel.client)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -303,7 +303,7 @@ class Queue(Calling[T], Tending[T]):
         """
         self._channel.close()
         if self._owns_client:
-            self._channel.client.close()
+            self.client.close()
 
     def __enter__(self) -> Self:
         return self

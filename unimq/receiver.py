@@ -10,16 +10,16 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from unimq.claims import link_of
 from unimq.errors import ConnectError, ConnectionLost, Empty, InvalidMessage, LeaseLost, Timeout
+from unimq.hosts import Host
 from unimq.message import Letter
+from unimq.owner import Owner
+from unimq.settler import Settler
 from unimq.source import Cancellation, Source
-
-if TYPE_CHECKING:
-    from unimq.channel import Channel
-    from unimq.hosts import Host
+from unimq.state import QueueState
 
 __all__ = ["Ahead", "Receiver", "hand_over_all", "hand_over_is_local", "park"]
 
@@ -60,12 +60,13 @@ class Ahead(Generic[T]):
 class Receiver(Generic[T]):
     """The receiving half of one queue."""
 
-    def __init__(self, channel: "Channel[T]") -> None:
-        self._channel = channel
+    def __init__(self, state: QueueState[T], settler: Settler[T]) -> None:
+        self._state = state
+        self._settler = settler
         # Without a lock, which a fork could leave held: each step on a deque or list is one of the interpreter's.
         self._parked: deque[Ahead[T]] = deque()
         self._ahead: list[Ahead[T]] = []
-        self._source = Source([channel])
+        self._source = Source([state])
 
     def get_many(self, limit: int, timeout: float | None) -> list[Letter[T]]:
         """Between 1 and `limit` messages, waiting for the first one only; `Empty` when there is none in time."""
@@ -82,9 +83,9 @@ class Receiver(Generic[T]):
 
         With `ahead`, more may be on its way until `stop_ahead`.
         """
-        channel = self._channel
-        if channel.closed or channel.pool.closed:
-            raise channel.closed_error()
+        state = self._state
+        if state.closed or state.pool.closed:
+            raise state.closed_error()
         if self._parked and (parked := self.take_parked(limit)):
             return parked
         return self._source.fetch(limit, until, cancellation, ahead=ahead)
@@ -130,23 +131,23 @@ class Receiver(Generic[T]):
         """Those of `letters`, which waited long, that have the whole of their lease again; the others go back."""
         ready: list[Letter[T]] = []
         for letter in letters:
-            if not self._channel.capabilities.extend:
+            if not self._state.capabilities.extend:
                 self.give_back([letter])
                 continue
             with contextlib.suppress(LeaseLost):
-                self._channel.settler.extend(letter, None)
+                self._settler.extend(letter, None)
                 ready.append(letter)
         return ready
 
     def ahead(self, prefetch: int) -> int:
         """How many messages may be fetched ahead: one where that would count deliveries nobody has looked at."""
-        channel = self._channel
-        counts = channel.settings.max_deliveries is not None and channel.capabilities.counts == "fetches"
+        state = self._state
+        counts = state.settings.max_deliveries is not None and state.capabilities.counts == "fetches"
         return 1 if counts else prefetch
 
     def park(self, letters: Sequence[Letter[T]]) -> None:
         """Keep what arrived for nobody for the next get of this queue; without one within a second it goes back."""
-        if self._channel.closed:
+        if self._state.closed:
             self.give_back(letters)
             return
         by_host: dict[Host, list[Letter[T]]] = {}
@@ -161,7 +162,7 @@ class Receiver(Generic[T]):
 
     def give_back(self, letters: Sequence[Letter[T]]) -> None:
         """Return what was not handed over, in order. What cannot be returned stays with the server's lease."""
-        self._channel.settler.give_back(letters)
+        self._settler.give_back(letters)
 
     def close(self) -> None:
         """Give back what is parked, and what iterations have fetched and not handed over."""
@@ -187,52 +188,54 @@ class Receiver(Generic[T]):
         """Those of `letters` that the application gets."""
         return hand_over_all(letters)
 
+    def passes_locally(self, letter: Letter[T]) -> bool:
+        """Whether `passes`, called at once, asks no server: there is nothing to deal with."""
+        state, delivery = self._state, letter._delivery
+        if delivery.expires_at is not None and delivery.expires_at <= time.time() + _SOON:
+            return False
+        if not state.inspects:
+            return True
+        most = state.settings.max_deliveries
+        if most is not None and (delivery.delivery_count or 0) > most:
+            return False
+        return state.settings.invalid != "reject" or _damage(letter) is None
+
+    def passes(self, letter: Letter[T]) -> bool:
+        """Whether the application may have it now; if not, it is dealt with here."""
+        link, until, state = letter._link, letter.lease_until, self._state
+        if link is None or not (link.anywhere or link.alive) or letter._claim or letter.is_inherited:
+            return False
+        if until is not None and until <= time.monotonic():
+            return False
+        if (state.inspects or letter._delivery.expires_at is not None) and not self._is_good(letter):
+            return False
+        if state.keeps_lease and not link.host.keeper.prolong(letter, state.settings.lease):
+            return False  # it begins now: the time before is not its consumer's
+        if state.hooks.receive is not None:
+            state.hooks.receive(letter)
+        return True
+
+    def _is_good(self, letter: Letter[T]) -> bool:
+        """Whether it is good for its consumer; if not, it is dealt with."""
+        delivery, settings = letter._delivery, self._state.settings
+        try:
+            if delivery.expires_at is not None and delivery.expires_at <= time.time():
+                self._settler.ack(letter)
+                return False
+            if settings.max_deliveries is not None and (delivery.delivery_count or 0) > settings.max_deliveries:
+                self._settler.reject_unseen(letter)
+                return False
+            if settings.invalid == "reject" and (damage := _damage(letter)) is not None:
+                self._settler.reject(letter, f"cannot be decoded: {damage}")
+                return False
+        except (ConnectError, ConnectionLost, LeaseLost, Timeout):
+            return False  # it is delivered again, and dealt with then
+        return True
+
 
 def hand_over_is_local(letter: Letter[Any]) -> bool:
-    """Whether `hand_over`, called at once, asks no server: there is nothing to deal with."""
-    channel, delivery = letter._channel, letter._delivery
-    if delivery.expires_at is not None and delivery.expires_at <= time.time() + _SOON:
-        return False
-    if not channel.inspects:
-        return True
-    most = channel.settings.max_deliveries
-    if most is not None and (delivery.delivery_count or 0) > most:
-        return False
-    return channel.settings.invalid != "reject" or _damage(letter) is None
-
-
-def hand_over(letter: Letter[Any]) -> bool:
-    """Whether the application may have it now; if not, it is dealt with here."""
-    link, until, channel = letter._link, letter.lease_until, letter._channel
-    if link is None or not (link.anywhere or link.alive) or letter._claim or letter.is_inherited:
-        return False
-    if until is not None and until <= time.monotonic():
-        return False
-    if (channel.inspects or letter._delivery.expires_at is not None) and not _passes(letter, channel):
-        return False
-    if channel.keeps_lease and not link.host.keeper.prolong(letter, channel.settings.lease):
-        return False  # it begins now: the time before is not its consumer's
-    if channel.hooks.receive is not None:
-        channel.hooks.receive(letter)
-    return True
-
-
-def _passes(letter: Letter[Any], channel: "Channel[Any]") -> bool:
-    """Whether it is good for its consumer; if not, it is dealt with."""
-    delivery, settings = letter._delivery, channel.settings
-    try:
-        if delivery.expires_at is not None and delivery.expires_at <= time.time():
-            channel.settler.ack(letter)
-            return False
-        if settings.max_deliveries is not None and (delivery.delivery_count or 0) > settings.max_deliveries:
-            channel.settler.reject_unseen(letter)
-            return False
-        if settings.invalid == "reject" and (damage := _damage(letter)) is not None:
-            channel.settler.reject(letter, f"cannot be decoded: {damage}")
-            return False
-    except (ConnectError, ConnectionLost, LeaseLost, Timeout):
-        return False  # it is delivered again, and dealt with then
-    return True
+    """Whether to hand it over, at once, asks no server."""
+    return letter._channel.receiver.passes_locally(letter)
 
 
 def hand_over_all(letters: Sequence[Letter[T]]) -> list[Letter[T]]:
@@ -240,7 +243,7 @@ def hand_over_all(letters: Sequence[Letter[T]]) -> list[Letter[T]]:
     ready: list[Letter[T]] = []
     for position, letter in enumerate(letters):
         try:
-            if hand_over(letter):
+            if letter._channel.receiver.passes(letter):
                 ready.append(letter)
         except BaseException:
             park([*ready, *letters[position + 1 :]])
@@ -250,11 +253,11 @@ def hand_over_all(letters: Sequence[Letter[T]]) -> list[Letter[T]]:
 
 def park(letters: Sequence[Letter[Any]]) -> None:
     """Keep what arrived for nobody, each for the next get of its queue."""
-    by_channel: dict[Channel[Any], list[Letter[Any]]] = {}
+    by_queue: dict[Owner, list[Letter[Any]]] = {}
     for letter in letters:
-        by_channel.setdefault(letter._channel, []).append(letter)
-    for channel, mine in by_channel.items():
-        channel.receiver.park(mine)
+        by_queue.setdefault(letter._channel, []).append(letter)
+    for queue, mine in by_queue.items():
+        queue.receiver.park(mine)
 
 
 def _damage(letter: Letter[Any]) -> InvalidMessage | None:

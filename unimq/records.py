@@ -1,11 +1,8 @@
 """What the records of `logging` carry beside their text: the same names everywhere, for those who search for them."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal, Protocol
 
 from unimq.masking import shown_name
-
-if TYPE_CHECKING:
-    from unimq.message import Letter
 
 __all__ = ["Event", "about"]
 
@@ -25,7 +22,18 @@ Event = Literal[
 """What has happened; `docs/observability.md` explains each."""
 
 
-def about(event: Event, message: "Letter[Any] | None" = None, **more: object) -> dict[str, object]:
+class _Identified(Protocol):
+    """What identifies a message."""
+
+    @property
+    def queue(self) -> str: ...
+    @property
+    def id(self) -> str | None: ...
+    @property
+    def delivery_count(self) -> int | None: ...
+
+
+def about(event: Event, message: _Identified | None = None, **more: object) -> dict[str, object]:
     """The `extra=` of a record: the event, what identifies the message, and more; each name begins with `unimq_`."""
     told = {"event": event, **more}
     if message is not None:

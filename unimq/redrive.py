@@ -1,10 +1,11 @@
 """Redriving: dead letters go back to where they came from, all of them or the one that is named."""
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from unimq import headers as reserved
 from unimq.bounded import there_at_start
+from unimq.channel import Channel
 from unimq.errors import (
     ConnectError,
     ConnectionLost,
@@ -20,9 +21,6 @@ from unimq.options import count, short
 from unimq.outcomes import raise_failures
 from unimq.sender import text
 
-if TYPE_CHECKING:
-    from unimq.channel import Channel
-
 __all__ = ["redrive"]
 
 _SEARCHED: Final = 100
@@ -32,8 +30,8 @@ _FASTEST: Final = 1e6
 
 
 def redrive(
-    channel: "Channel[Any]",
-    parent: "Channel[Any]",
+    channel: Channel[Any],
+    parent: Channel[Any],
     limit: int | None,
     message_id: str | None = None,
     rate: float | None = None,
@@ -61,7 +59,7 @@ def redrive(
     return len(outcomes)
 
 
-def _redrive_one(channel: "Channel[Any]", parent: "Channel[Any]", message_id: str) -> int:
+def _redrive_one(channel: Channel[Any], parent: Channel[Any], message_id: str) -> int:
     """Look for it among all, which are in hand meanwhile; then they go back in their order."""
     if channel.capabilities.guarantee == "at-most-once":
         msg = (
@@ -82,7 +80,7 @@ def _redrive_one(channel: "Channel[Any]", parent: "Channel[Any]", message_id: st
     return 0
 
 
-def _outcome(letter: Letter[Any], channel: "Channel[Any]", parent: "Channel[Any]") -> UnimqError | None:
+def _outcome(letter: Letter[Any], channel: Channel[Any], parent: Channel[Any]) -> UnimqError | None:
     """What is wrong with this letter; what is wrong with the way is raised."""
     try:
         _put_back(letter, channel, parent)
@@ -93,9 +91,9 @@ def _outcome(letter: Letter[Any], channel: "Channel[Any]", parent: "Channel[Any]
     return None
 
 
-def _put_back(letter: Letter[Any], channel: "Channel[Any]", parent: "Channel[Any]") -> None:
+def _put_back(letter: Letter[Any], channel: Channel[Any], parent: Channel[Any]) -> None:
     headers = {k: v for k, v in letter.headers.items() if not k.startswith(reserved.DEAD_PREFIX)}
-    channel.settler.put_back(letter, _origin(letter, channel, parent), headers or None)
+    channel.settler.put_back(letter, _origin(letter, channel, parent).sender, headers or None)
 
 
 def _died_at(letter: Letter[Any]) -> float:
@@ -106,9 +104,9 @@ def _died_at(letter: Letter[Any]) -> float:
         return -math.inf
 
 
-def _origin(letter: Letter[Any], channel: "Channel[Any]", parent: "Channel[Any]") -> "Channel[Any]":
+def _origin(letter: Letter[Any], channel: Channel[Any], parent: Channel[Any]) -> Channel[Any]:
     name = letter.headers.get(reserved.DEAD_ORIGIN, parent.name)
-    if name == parent.name or (name == channel.name and parent.client is channel.client):
+    if name == parent.name or (name == channel.name and parent.pool is channel.pool):
         return parent  # back among the dead letters it would be taken again and again
     try:
         return parent.client.channel(name, None, parent.letter)

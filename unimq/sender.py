@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
 
 from unimq import headers as reserved
 from unimq.capabilities import Capabilities
@@ -18,13 +18,11 @@ from unimq.errors import (
     UnimqError,
     Unsupported,
 )
-from unimq.links import Link
-from unimq.message import Receipt
+from unimq.hosts import Link
 from unimq.options import seconds, short
 from unimq.outcomes import is_unsent, raise_unsent
-
-if TYPE_CHECKING:
-    from unimq.channel import Channel
+from unimq.receipts import Receipt
+from unimq.state import QueueState
 
 __all__ = ["Sender", "WithContext", "bodies_of", "text"]
 
@@ -56,8 +54,8 @@ class WithContext(NamedTuple):
 class Sender(Generic[T]):
     """The sending half of one queue."""
 
-    def __init__(self, channel: "Channel[T]") -> None:
-        self._channel = channel
+    def __init__(self, state: QueueState[T]) -> None:
+        self.state = state
 
     def build(  # noqa: PLR0913, PLR0917 - the arguments of a put
         self,
@@ -73,10 +71,10 @@ class Sender(Generic[T]):
         unique: str | None = None,
     ) -> Outgoing:
         """The encoded message. Everything that can be refused is refused here, before a byte is sent."""
-        channel = self._channel
-        raw = channel.codec.encode(body)
+        state = self.state
+        raw = state.codec.encode(body)
         metadata = (headers, priority, delay, at, ttl, id, reply_to, correlation_id, unique)
-        if metadata == _NO_METADATA and channel.hooks.send is None:
+        if metadata == _NO_METADATA and state.hooks.send is None:
             return self._plain(raw)
         if isinstance(headers, WithContext):
             return self._with_context(raw, headers, metadata[1:])
@@ -89,18 +87,18 @@ class Sender(Generic[T]):
 
     def build_many(self, bodies: Iterable[T], *metadata: Any) -> list[Outgoing]:
         """The encoded messages of a put of many, which have the same metadata."""
-        if metadata == _NO_METADATA[: len(metadata)] and self._channel.hooks.send is None:
-            encode, plain = self._channel.codec.encode, self._plain
+        if metadata == _NO_METADATA[: len(metadata)] and self.state.hooks.send is None:
+            encode, plain = self.state.codec.encode, self._plain
             return [plain(encode(body)) for body in bodies_of(bodies)]
         return [self.build(body, *metadata) for body in bodies_of(bodies)]
 
     def _plain(self, raw: bytes) -> Outgoing:
         """The message that has a body and nothing else."""
-        channel = self._channel
-        message = Outgoing(raw) if channel.put_lease is None else Outgoing(raw, lease=channel.put_lease)
-        if channel.transforms and not (channel.sends_plain and is_plain(raw)):
+        state = self.state
+        message = Outgoing(raw) if state.put_lease is None else Outgoing(raw, lease=state.put_lease)
+        if state.transforms and not (state.sends_plain and is_plain(raw)):
             return self.encode(message)
-        if (limit := channel.pool.capabilities.limits.body) is not None:
+        if (limit := state.pool.capabilities.limits.body) is not None:
             self._check_size(message, limit)
         return message
 
@@ -137,24 +135,24 @@ class Sender(Generic[T]):
             fields["id"] = text(own_id, "id", _ID_CHARACTERS)
         if unique is not None:
             fields["unique"] = self._unique(unique, own_id)
-        return Outgoing(raw, lease=self._channel.put_lease, **fields)
+        return Outgoing(raw, lease=self.state.put_lease, **fields)
 
     def encode(self, message: Outgoing) -> Outgoing:
         """Pass the transforms and check the size."""
-        channel = self._channel
-        for transform in channel.transforms:
+        state = self.state
+        for transform in state.transforms:
             message = transform.encode(message)
-        if (limit := channel.pool.capabilities.limits.body) is not None:
+        if (limit := state.pool.capabilities.limits.body) is not None:
             self._check_size(message, limit)
         return message
 
     def _check_size(self, message: Outgoing, limit: int | None) -> None:
-        channel = self._channel
-        if limit is not None and channel.capabilities.limits.name_in_body:
-            limit -= len(channel.name.encode())
+        state = self.state
+        if limit is not None and state.capabilities.limits.name_in_body:
+            limit -= len(state.name.encode())
         if limit is not None and len(message.body) > limit:
             msg = (
-                f"body of {len(message.body)} bytes: queue {channel.shown!r} of {channel.where} takes at "
+                f"body of {len(message.body)} bytes: queue {state.shown!r} of {state.where} takes at "
                 f"most {limit}; send a reference to it instead"
             )
             raise TooLarge(msg)
@@ -191,10 +189,10 @@ class Sender(Generic[T]):
         A host that cannot be reached in time, or a connection that turns out dead before anything was sent, is passed
         over, whether the driver raises that or returns it: that cannot duplicate. Nothing else is repeated.
         """
-        channel = self._channel
-        pool = channel.pool
-        if channel.closed or pool.closed:
-            raise channel.closed_error()
+        state = self.state
+        pool = state.pool
+        if state.closed or pool.closed:
+            raise state.closed_error()
         if key is not None:
             _check_key(key)
         put = (what, deadline, pool.capabilities)
@@ -211,7 +209,7 @@ class Sender(Generic[T]):
 
     def send_many(self, messages: Sequence[Outgoing], key: str | None, deadline: float) -> list[Receipt]:
         """Send built messages in few exchanges. Raises `BatchError` when some were not stored."""
-        self._channel.check_open()
+        self.state.check_open()
         outcomes: list[Receipt | UnimqError] = []
         for start in range(0, len(messages), _CHUNK):
             chunk = messages[start : start + _CHUNK]
@@ -229,10 +227,10 @@ class Sender(Generic[T]):
         message, deadline, known = put
         if link.capabilities is not known:
             self._recheck(link.capabilities, (message,))
-        name = self._channel.name
+        name = self.state.name
         outcome = link.session.send(name, (message,), deadline)[0]
         if isinstance(outcome, UnimqError):
-            self._channel.pool.discard_broken(link, (outcome,))
+            self.state.pool.discard_broken(link, (outcome,))
             raise_unsent((outcome,))
             return outcome
         return Receipt(message.id or outcome, known.confirmed, name)
@@ -241,42 +239,42 @@ class Sender(Generic[T]):
         messages, deadline, known = put
         if link.capabilities is not known:
             self._recheck(link.capabilities, messages)
-        name, confirmed = self._channel.name, known.confirmed
+        name, confirmed = self.state.name, known.confirmed
         outcomes = link.session.send(name, messages, deadline)
         results: list[Receipt | UnimqError] = [
             outcome if isinstance(outcome, UnimqError) else Receipt(message.id or outcome, confirmed, name)
             for message, outcome in zip(messages, outcomes, strict=True)
         ]
-        self._channel.pool.discard_broken(link, outcomes)
+        self.state.pool.discard_broken(link, outcomes)
         raise_unsent(outcomes)
         return results
 
     def _recheck(self, proved: Capabilities, messages: Sequence[Outgoing]) -> None:
         """Refuse what the server, now that it was met, turns out not to do."""
         if not proved.delay and any(message.delay for message in messages):
-            self._channel.refuse("delay")
+            self.state.refuse("delay")
         if not proved.priority and any(message.priority != Outgoing(b"").priority for message in messages):
-            self._channel.refuse("priority")
+            self.state.refuse("priority")
         for message in messages:
             self._check_size(message, proved.limits.body)
 
     # What a put may say
 
     def _needs(self, name: str) -> None:
-        if not self._channel.capabilities[name]:
-            self._channel.refuse(name)
+        if not self.state.capabilities[name]:
+            self.state.refuse(name)
 
     def _headers(
         self, headers: Mapping[str, str] | None, reply_to: str | None, correlation_id: str | None
     ) -> dict[str, str]:
-        channel = self._channel
-        limits = channel.capabilities.limits
+        state = self.state
+        limits = state.capabilities.limits
         checked = {} if headers is None else check_headers(headers, limits.headers, limits.header_count)
-        if channel.hooks.send is not None:
-            channel.hooks.send(channel.name, checked)
+        if state.hooks.send is not None:
+            state.hooks.send(state.name, checked)
             checked = check_headers(checked, limits.headers, limits.header_count)
         if reply_to is not None:
-            checked[reserved.REPLY_TO] = text(reply_to, "reply_to", channel.capabilities.limits.name)
+            checked[reserved.REPLY_TO] = text(reply_to, "reply_to", state.capabilities.limits.name)
         if correlation_id is not None:
             checked[reserved.CORRELATION_ID] = text(correlation_id, "correlation_id", _ID_CHARACTERS)
         if checked:
@@ -313,9 +311,9 @@ class Sender(Generic[T]):
         if at is None and not wait:
             return 0.0
         self._needs("delay")
-        limit = self._channel.capabilities.limits.delay
+        limit = self.state.capabilities.limits.delay
         if limit is not None and wait > limit:
-            msg = f"delay={wait:g}: {self._channel.where} can delay by at most {limit:g} s"
+            msg = f"delay={wait:g}: {self.state.where} can delay by at most {limit:g} s"
             raise InvalidArgument(msg)
         return wait
 

@@ -9,23 +9,35 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from itertools import compress
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
-
-import msgspec
+from typing import Any, Final, Generic, TypeVar, cast
 
 from unimq import headers as reserved
-from unimq.claims import Call, ack_all, ack_here, ack_one, claim, link_of, lost, on_holder, raws, refusal, settled_by
+from unimq.claims import (
+    Call,
+    ack_all,
+    ack_here,
+    ack_one,
+    check_over,
+    claim,
+    granted,
+    link_of,
+    lost,
+    on_holder,
+    raws,
+    refusal,
+    settled_by,
+)
 from unimq.copies import copy_of, dead_letter_of
 from unimq.driver import Outgoing, Session
 from unimq.errors import InvalidArgument, LeaseLost, UnimqError
-from unimq.hooks import Outcome
-from unimq.links import ENDED, Link
+from unimq.hosts import Link
 from unimq.message import Letter
 from unimq.options import seconds, short
 from unimq.outcomes import errors_of, in_parts, outcome_of, raise_one, raise_unsent, the_one
-
-if TYPE_CHECKING:
-    from unimq.channel import Channel
+from unimq.owner import Outcome
+from unimq.seats import ENDED
+from unimq.sender import Sender
+from unimq.state import QueueState
 
 __all__ = ["Settler"]
 
@@ -43,29 +55,32 @@ _TOO_OFTEN_REASON: Final = "delivered {} times, {} are allowed"
 class Settler(Generic[T]):
     """The settling half of one queue."""
 
-    def __init__(self, channel: "Channel[T]") -> None:
-        self._channel = channel
+    def __init__(self, state: QueueState[T], sender: Sender[T], dead: Callable[[], Sender[T]]) -> None:
+        """`dead` gives what puts on the dead-letter queue."""
+        self._state = state
+        self._sender = sender
+        self._dead = dead
 
     # What an application asks for
 
     def ack(self, letter: Letter[T], outcome: Outcome = "ack") -> None:
         """Remove it for good: done, or discarded."""
-        channel, me = self._channel, object()
+        state, me = self._state, object()
         try:
             link = claim(letter, me)
             if link.settling == "nowhere":
                 self._check_pool()
             else:
-                deadline, anywhere = channel.deadline(), link.anywhere
+                deadline, anywhere = state.deadline(), link.anywhere
                 how = ack_one if anywhere else ack_here
-                channel.pool.lend(link.host, deadline, how, (letter, deadline), None if anywhere else link)
-            if channel.keeps_lease:
+                state.pool.lend(link.host, deadline, how, (letter, deadline), None if anywhere else link)
+            if state.keeps_lease:
                 link.host.keeper.settled(letter)
         except BaseException:  # also an interruption at any moment
             letter._claim.leave(me)
             raise
-        if channel.hooks.settle is not None:
-            channel.hooks.settle(letter, outcome)
+        if state.hooks.settle is not None:
+            state.hooks.settle(letter, outcome)
 
     def ack_many(self, messages: Iterable[Letter[T]]) -> list[UnimqError | None]:
         """Remove many; the outcome of each. One exchange for each session that they came over."""
@@ -73,15 +88,16 @@ class Settler(Generic[T]):
 
     def nack(self, letter: Letter[T], delay: float | timedelta) -> None:
         """Give it back to be delivered again, or to the dead letters when it was delivered often enough."""
-        raise_one(self._nack_all([letter], self._nack_delay(delay)))
+        raise_one(self.nack_all([letter], self._nack_delay(delay)))
 
     def nack_many(self, messages: Iterable[Letter[T]], delay: float | timedelta) -> list[UnimqError | None]:
         """Give many back; the outcome of each. Few exchanges for each session that they came over."""
         wait = self._nack_delay(delay)
         letters = self._ours(messages)
-        return in_parts(letters, lambda one: one._channel, lambda channel, part: channel.settler._nack_all(part, wait))
+        return in_parts(letters, lambda one: one._channel, lambda owner, part: owner.settler.nack_all(part, wait))
 
-    def _nack_all(self, letters: Sequence[Letter[T]], wait: float) -> list[UnimqError | None]:
+    def nack_all(self, letters: Sequence[Letter[T]], wait: float) -> list[UnimqError | None]:
+        """Give back many of this queue; the outcome of each."""
         return in_parts(
             letters,
             self._is_last,
@@ -110,32 +126,32 @@ class Settler(Generic[T]):
     def reject_unseen(self, letter: Letter[T]) -> None:
         """Move to the dead-letter queue what was delivered often enough before this delivery, which nobody sees."""
         before = (letter.delivery_count or 1) - 1
-        reason = _TOO_OFTEN_REASON.format(before, self._channel.settings.max_deliveries)
+        reason = _TOO_OFTEN_REASON.format(before, self._state.settings.max_deliveries)
         raise_one(self._reject_all([letter], lambda _: (reason, before, "")))
 
     def _reject_all(
         self, letters: Sequence[Letter[T]], why: Callable[[Letter[T]], tuple[str, int | None, str]]
     ) -> list[UnimqError | None]:
         """`why` gives the reason, how many deliveries there were, and details."""
-        channel = self._channel
-        if channel.is_dead:
+        state = self._state
+        if state.is_dead:
             return self._many(letters, ack_all, "reject")
-        if not channel.capabilities.dead_letters:
-            channel.refuse("dead_letters")
-        dead = channel.dead_channel()
+        if not state.capabilities.dead_letters:
+            state.refuse("dead_letters")
+        dead = self._dead()
         return self._move(letters, dead, lambda letter: dead_letter_of(letter, dead, *why(letter)), "reject")
 
     def check_extend(self, letter: Letter[T]) -> None:
         """Refuse what cannot be extended: here, or this message."""
         link_of(letter)
-        if not self._channel.capabilities.extend:
-            self._channel.refuse("extend")
+        if not self._state.capabilities.extend:
+            self._state.refuse("extend")
 
     def extend(self, letter: Letter[T], duration: float | timedelta | None) -> float:
         """Keep the lease for at least that long from now; returns the seconds granted."""
         self.check_extend(letter)
-        channel = self._channel
-        wanted = channel.settings.lease if duration is None else seconds(duration, "seconds")
+        state = self._state
+        wanted = state.settings.lease if duration is None else seconds(duration, "seconds")
         return the_one(self._extend_all([letter], wanted))
 
     def keep(self, letter: Letter[T]) -> None:
@@ -149,12 +165,12 @@ class Settler(Generic[T]):
         # No claim: another thread may settle it meanwhile, and the server tells which came first.
         def prolong(session: Session, ours: Sequence[Letter[Any]], deadline: float) -> Sequence[object]:
             return [
-                outcome if isinstance(outcome, UnimqError) else _granted(letter, outcome)
+                outcome if isinstance(outcome, UnimqError) else granted(letter, outcome)
                 for letter, outcome in zip(ours, session.extend(raws(ours), wanted, deadline), strict=True)
             ]
 
         def extend(letters: Sequence[Letter[T]]) -> Sequence[float | UnimqError]:
-            if self._channel.keeps_lease:
+            if self._state.keeps_lease:
                 return [self._prolong(letter, wanted) for letter in letters]
             outcomes = self._group(letters, prolong, settles=False, patience=patience)
             return cast("Sequence[float | UnimqError]", outcomes)
@@ -171,7 +187,7 @@ class Settler(Generic[T]):
             return lost(letter, "it was delivered again")
         return wanted if link.host.keeper.prolong(letter, wanted) else lost(letter, "its lease ended")
 
-    def put_back(self, letter: Letter[T], target: "Channel[Any]", headers: Mapping[str, str] | None) -> None:
+    def put_back(self, letter: Letter[T], target: Sender[Any], headers: Mapping[str, str] | None) -> None:
         """Move it to `target` as a message that was never delivered; what redrive does."""
         verbatim = reserved.DEAD_VERBATIM in letter.headers
         changes = {"headers": headers, "delivery_count": 0}
@@ -191,7 +207,7 @@ class Settler(Generic[T]):
 
     def keep_leases(self, letters: Sequence[Letter[T]]) -> list[float | UnimqError]:
         """Extend what is kept; the seconds granted, or why not."""
-        return self._extend_all(letters, self._channel.settings.lease, _PATIENCE)
+        return self._extend_all(letters, self._state.settings.lease, _PATIENCE)
 
     # How
 
@@ -199,14 +215,14 @@ class Settler(Generic[T]):
         """A list of messages of this client, whatever the caller gave."""
         letters: list[Letter[T]] = list(messages) if isinstance(messages, Iterable) else [messages]
         for letter in letters:
-            if not isinstance(letter, Letter) or letter._channel.client is not self._channel.client:
-                msg = f"messages: {short(letter)} is no message of queue {self._channel.shown!r}"
+            if not isinstance(letter, Letter) or letter._channel.pool is not self._state.pool:
+                msg = f"messages: {short(letter)} is no message of queue {self._state.shown!r}"
                 raise InvalidArgument(msg)
         return letters
 
     def with_session(self, letter: Letter[T], call: "Callable[[Session, Letter[Any], float], R]") -> R:
         """Run `call`, which does not settle it, with a session that could."""
-        link, pool, deadline = link_of(letter), self._channel.pool, self._channel.deadline()
+        link, pool, deadline = link_of(letter), self._state.pool, self._state.deadline()
         if link.anywhere:
             return pool.lend(link.host, deadline, lambda other, _: call(other.session, letter, deadline), None)
         return pool.lend(link.host, deadline, on_holder, (letter, call, deadline), link)
@@ -258,10 +274,10 @@ class Settler(Generic[T]):
 
         A busy session is waited for until the deadline, or for `patience` seconds.
         """
-        link, pool = link_of(letters[0]), self._channel.pool
+        link, pool = link_of(letters[0]), self._state.pool
         if link.settling == "nowhere" and call is ack_all:
             return [outcome_of(self._check_pool) for _ in letters]
-        deadline = self._channel.deadline()
+        deadline = self._state.deadline()
         free_by = deadline if patience is None else min(deadline, time.monotonic() + patience)
         group = letters, call, deadline, settles
         try:
@@ -274,7 +290,7 @@ class Settler(Generic[T]):
     def _anywhere(self, link: Link, group: "_Group[T]") -> Sequence[object]:
         letters, call, deadline, _ = group
         outcomes = call(link.session, letters, deadline)
-        self._channel.pool.discard_broken(link, outcomes)
+        self._state.pool.discard_broken(link, outcomes)
         raise_unsent(outcomes)
         return outcomes
 
@@ -286,7 +302,7 @@ class Settler(Generic[T]):
         for letter, outcome in zip(ours, results, strict=True):
             if isinstance(outcome, LeaseLost) or (settles and not isinstance(outcome, UnimqError)):
                 link.held.pop(letter._raw.token, None)
-        self._channel.pool.discard_broken(link, results)
+        self._state.pool.discard_broken(link, results)
         if len(ours) == len(letters):
             return results
         result = iter(results)
@@ -305,13 +321,13 @@ class Settler(Generic[T]):
         ended: bool = False,
     ) -> list[UnimqError | None]:
         """Give letters back to their queue; `unseen` ones uncounted, and to where they were as far as possible."""
-        native = self._channel.capabilities.nack.level == "native"
+        native = self._state.capabilities.nack.level == "native"
         if native or (unseen and link_of(letters[0]).session.takes_back):
             return self._many(
                 letters,
                 lambda session, ours, deadline: session.release(raws(ours), wait, deadline, unseen=unseen),
                 told,
-                _check_over if ended else None,
+                check_over if ended else None,
                 ended=ended,
             )
 
@@ -320,14 +336,14 @@ class Settler(Generic[T]):
             # What could not be decoded goes back byte for byte, so that a newer unimq can still read it.
             verbatim = letter._invalid is not None
             counted = max(0, count - 1) if unseen else count
-            return copy_of(letter, self._channel, verbatim=verbatim, delay=wait, delivery_count=counted)
+            return copy_of(letter, self._sender, verbatim=verbatim, delay=wait, delivery_count=counted)
 
-        return self._move(letters, self._channel, copy, told, ended=ended)
+        return self._move(letters, self._sender, copy, told, ended=ended)
 
     def _move(
         self,
         letters: Sequence[Letter[T]],
-        target: "Channel[Any]",
+        target: Sender[Any],
         make: Callable[[Letter[T]], Outgoing],
         told: Outcome | None,
         *,
@@ -335,60 +351,48 @@ class Settler(Generic[T]):
     ) -> list[UnimqError | None]:
         """Send what `make` gives for each letter to `target`, then settle the letter."""
         made: dict[int, Outgoing] = {}
-        elsewhere = target.pool is not self._channel.pool
+        elsewhere = target.state.pool is not self._state.pool
 
         def prepare(letter: Letter[T]) -> None:
             if ended:
-                _check_over(letter)
+                check_over(letter)
             made[id(letter)] = message = make(letter)
             if elsewhere:
-                target.sender.send_one(message, None, target.deadline())
+                target.send_one(message, None, target.state.deadline())
 
         def move(session: Session, ours: Sequence[Letter[T]], deadline: float) -> Sequence[object]:
-            return session.move(target.name, [(letter._raw, made[id(letter)]) for letter in ours], deadline)
+            return session.move(target.state.name, [(letter._raw, made[id(letter)]) for letter in ours], deadline)
 
         return self._many(letters, ack_all if elsewhere else move, told, prepare, ended=ended)
 
     def _check_pool(self) -> None:
         """Refuse to settle, even where nothing is to be done, for a client that was closed."""
-        if self._channel.pool.closed:
-            raise self._channel.closed_error()
+        if self._state.pool.closed:
+            raise self._state.closed_error()
 
     def _nack_delay(self, delay: float | timedelta) -> float:
-        channel = self._channel
-        if not channel.capabilities.nack:
-            channel.refuse("nack")
+        state = self._state
+        if not state.capabilities.nack:
+            state.refuse("nack")
         wait = seconds(delay, "delay")
-        if wait and not channel.capabilities.nack_delay:
-            channel.refuse("nack_delay")
+        if wait and not state.capabilities.nack_delay:
+            state.refuse("nack_delay")
         return wait
 
     def _is_last(self, letter: Letter[T]) -> bool:
-        most = self._channel.settings.max_deliveries
+        most = self._state.settings.max_deliveries
         return most is not None and (letter.delivery_count or 0) >= most
 
     def _settled(self, letters: Sequence[Letter[T]], told: Outcome | None) -> None:
-        channel = self._channel
-        if channel.keeps_lease:
+        state = self._state
+        if state.keeps_lease:
             for letter in letters:
                 link_of(letter).host.keeper.settled(letter)
-        if told is not None and channel.hooks.settle is not None:
+        if told is not None and state.hooks.settle is not None:
             for letter in letters:
-                channel.hooks.settle(letter, told)
+                state.hooks.settle(letter, told)
 
-
-def _check_over(letter: Letter[Any]) -> None:
-    """Refuse to end a lease that was prolonged just now."""
-    if letter.lease_remaining:
-        msg = f"message {letter.id!r} of queue {letter.queue!r} is in hand for longer"
-        raise UnimqError(msg)
-
-
-def _granted(letter: Letter[Any], granted: float) -> float:
-    """Note a lease that the server has prolonged."""
-    letter.lease_until = until = time.monotonic() + granted
-    letter._raw = raw = msgspec.structs.replace(letter._raw, lease_until=until)
-    held = link_of(letter).held
-    if raw.token in held:
-        held[raw.token] = raw
-    return granted
+    def tell(self, letter: Letter[T], outcome: Outcome) -> None:
+        """Let the hook `settle` know."""
+        if self._state.hooks.settle is not None:
+            self._state.hooks.settle(letter, outcome)

@@ -4,17 +4,14 @@ import math
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from unimq.channel import Channel, Home
 from unimq.errors import InvalidArgument
 from unimq.message import Letter
 from unimq.options import seconds
 from unimq.receiver import hand_over_all
 from unimq.source import Cancellation, Source
-
-if TYPE_CHECKING:
-    from unimq.channel import Channel
-    from unimq.client import Client
 
 __all__ = ["Several"]
 
@@ -22,12 +19,12 @@ __all__ = ["Several"]
 class Several:
     """Queues that are asked together, or one alone; no I/O until then."""
 
-    def __init__(self, channels: "Sequence[Channel[Any]]") -> None:
+    def __init__(self, channels: Sequence[Channel[Any]]) -> None:
         self.channels = tuple(dict.fromkeys(channels))
         self._source = Source(self.channels)
 
     @classmethod
-    def of(cls, client: "Client", channels: "Sequence[Channel[Any]]") -> "Several":
+    def of(cls, client: Home, channels: Sequence[Channel[Any]]) -> "Several":
         """What an application gave; refuses what cannot be asked together."""
         if not channels or any(channel.client is not client for channel in channels):
             msg = f"queues={[channel.name for channel in channels]}: must be one or more queues of this client"

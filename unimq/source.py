@@ -6,18 +6,15 @@ What is done with it is the receiver's business.
 import contextlib
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from unimq.driver import Delivery, Session
 from unimq.envelope import is_plain
 from unimq.errors import ConnectError, ConnectionLost, Empty, Timeout, UnimqError
-from unimq.hosts import Host
-from unimq.links import Link
+from unimq.hosts import Host, Link
 from unimq.message import Letter
 from unimq.pool import NoneToWaitOn
-
-if TYPE_CHECKING:
-    from unimq.channel import Channel
+from unimq.state import QueueState
 
 __all__ = ["Cancellation", "Source"]
 
@@ -55,16 +52,16 @@ class Cancellation:
 class Source:
     """What messages are asked for: one queue, or several of one client."""
 
-    def __init__(self, channels: "Sequence[Channel[Any]]") -> None:
-        first = channels[0]
+    def __init__(self, states: Sequence[QueueState[Any]]) -> None:
+        first = states[0]
         self._pool = first.pool
         self._lease = first.settings.lease
         self._connect_timeout = first.settings.connect_timeout
         self._host = self._pool.hosts[0] if len(self._pool.hosts) == 1 else None
         """The only one."""
-        self._channels = {channel.name: channel for channel in channels}
-        self._only = first if len(self._channels) == 1 else None
-        self._names = tuple(self._channels)
+        self._states = {state.name: state for state in states}
+        self._only = first if len(self._states) == 1 else None
+        self._names = tuple(self._states)
 
     def stop_ahead(self) -> None:
         """Nobody iterates here any more."""
@@ -107,19 +104,19 @@ class Source:
                 raise self._nothing()
 
     def _nothing(self) -> Empty:
-        channels = list(self._channels.values())
-        names = ", ".join(channel.shown for channel in channels)
-        return Empty(f"no message on {names} of {channels[0].where} in time")
+        states = list(self._states.values())
+        names = ", ".join(state.shown for state in states)
+        return Empty(f"no message on {names} of {states[0].where} in time")
 
     @property
     def interruptions(self) -> int:
         """How often its gets were told to end."""
-        return sum([channel.interruptions for channel in self._channels.values()])
+        return sum([state.interruptions for state in self._states.values()])
 
     def check_open(self) -> None:
         """Refuse the use of what was closed."""
-        for channel in self._channels.values():
-            channel.check_open()
+        for state in self._states.values():
+            state.check_open()
 
     def _ask_hosts(self, hosts: Sequence[Host], asking: "_Asking", until: float) -> list[Letter[Any]]:
         """One round: a single host may be waited for until the end, several are polled and then waited for in turn."""
@@ -191,7 +188,7 @@ class Source:
         only = self._only
         if only is not None:
             return [_letter(only, link, delivery) for delivery in deliveries]
-        return [_letter(self._channels[delivery.queue], link, delivery) for delivery in deliveries]
+        return [_letter(self._states[delivery.queue], link, delivery) for delivery in deliveries]
 
     def _wait_on(self, link: Link, asking: "_Asking", until: float) -> Sequence[Delivery]:
         session, cancellation = link.session, asking.cancellation
@@ -229,14 +226,14 @@ _NEVER: Final = Cancellation()
 """For a receive that nobody will cancel."""
 
 
-def _letter(channel: "Channel[Any]", link: Link, raw: Delivery) -> Letter[Any]:
+def _letter(state: QueueState[Any], link: Link, raw: Delivery) -> Letter[Any]:
     if raw.damage is None and not raw.headers and is_plain(raw.body):
         delivery = raw
-        for complete in channel.completes:
+        for complete in state.completes:
             delivery = complete(delivery)
-        letter = channel.letter(channel, link, raw, delivery)
+        letter = state.letter(state.owner, link, raw, delivery)
     else:
-        letter = channel.letter(channel, link, raw, *channel.decode(raw))
-    if channel.keeps_lease:
-        link.host.keeper.begin(letter, channel.settings.lease)
+        letter = state.letter(state.owner, link, raw, *state.decode(raw))
+    if state.keeps_lease:
+        link.host.keeper.begin(letter, state.settings.lease)
     return letter

@@ -1,15 +1,13 @@
 """What a queue offers to those who look after it."""
 
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import Generic, TypeVar, cast
 
 from unimq import admin
+from unimq.admin import Pong
+from unimq.channel import Channel
+from unimq.driver import Stats
 from unimq.message import Message
 from unimq.options import count
-
-if TYPE_CHECKING:
-    from unimq.channel import Channel
-    from unimq.client import Pong
-    from unimq.driver import Stats
 
 __all__ = ["Tending"]
 
@@ -19,7 +17,7 @@ T = TypeVar("T")
 class Tending(Generic[T]):
     """What a queue offers to those who look after it."""
 
-    _channel: "Channel[T]"
+    _channel: Channel[T]
 
     def size(self) -> int:
         """How many messages wait, ready or delayed; those in the hands of consumers are not among them.
@@ -29,7 +27,7 @@ class Tending(Generic[T]):
         """
         return admin.size(self._channel)
 
-    def stats(self) -> "Stats":
+    def stats(self) -> Stats:
         """Counts by state and the age of the oldest; `None` for what the backend does not know.
 
         Raises:
@@ -71,10 +69,11 @@ class Tending(Generic[T]):
         """
         admin.delete(self._channel)
 
-    def ping(self) -> "Pong":
+    def ping(self) -> Pong:
         """Prove by a round trip that the server answers; its name, version and latency.
 
         Raises:
             ConnectError, AuthenticationFailed, Timeout: it does not.
         """
-        return self._channel.client.ping()
+        self._channel.check_open()
+        return admin.ping(self._channel.pool, self._channel.deadline())

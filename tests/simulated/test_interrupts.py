@@ -24,8 +24,8 @@ class TimeLimit(BaseException):
     """What a handler raises."""
 
 
-LENDING = ("unimq/pool.py", "unimq/hosts.py", "unimq/links.py")
-SETTLING = ("unimq/settler.py", "unimq/claims.py", "unimq/keeper.py", "unimq/outcomes.py", "unimq/links.py")
+LENDING = ("unimq/pool.py", "unimq/hosts.py", "unimq/seats.py")
+SETTLING = ("unimq/settler.py", "unimq/claims.py", "unimq/keeper.py", "unimq/outcomes.py", "unimq/seats.py")
 
 
 @contextmanager

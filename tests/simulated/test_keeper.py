@@ -13,7 +13,7 @@ from servers import Broker, DuplexSession, SameSessionSession
 import unimq
 from unimq.driver import Delivery, Outgoing
 from unimq.keeper import Keeper
-from unimq.links import ENDED
+from unimq.seats import ENDED
 
 Pairs = Sequence[tuple[Delivery, Outgoing]]
 Moved = Sequence[str | unimq.UnimqError | None]

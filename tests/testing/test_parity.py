@@ -17,7 +17,7 @@ TWINS = [(Queue, AsyncQueue), (DeadLetterQueue, AsyncDeadLetterQueue), (Client, 
 SPECIAL = {"__enter__": "__aenter__", "__exit__": "__aexit__", "__iter__": "__aiter__"}
 OWN = {"__init__", "__repr__"}
 INTERNAL: dict[type, set[str]] = {
-    Client: {"ask_hosts", "channel", "check_open", "dead_channel"},
+    Client: {"channel", "check_open", "dead_channel"},
     AsyncClient: {"at_once", "batches", "join", "leave", "pumps", "run", "run_at_once", "run_in_thread", "submit"},
     AsyncQueue: {"check_open", "run", "stop"},
     AsyncDeadLetterQueue: {"check_open", "run", "stop"},

@@ -24,7 +24,7 @@ from unimq import (
     Timeout,
     Worker,
 )
-from unimq.calls import reply_error
+from unimq.direct import reply_error
 from unimq.testing.lab import PATIENCE, fresh_name
 from unimq.testing.workers import running
 

@@ -224,7 +224,7 @@ def test_one_damaged_dead_letter_keeps_none_from_going_back() -> None:
         put_back = queue.dead._channel.settler.put_back
 
         def refuse(letter: unimq.Message[object], target: Any, headers: Any) -> None:
-            if target.name == "full":
+            if target.state.name == "full":
                 msg = "too large for it"
                 raise unimq.TooLarge(msg)
             put_back(letter, target, headers)

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from unimq import URL
-from unimq.hosts import Host, Need
-from unimq.links import Link
+from unimq.hosts import Host, Link, Need
 
 PATIENCE = 10.0
 

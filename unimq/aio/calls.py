@@ -45,7 +45,7 @@ async def call_one(
     """What `Queue.call` does; the put is coalesced with those of other tasks."""
     queue.check_open()
     channel = queue._channel
-    caller = channel.client.calls
+    caller: Caller = channel.client.calls
     with caller.asking(channel, [body], headers, timeout, listener) as asked:
         limit = asyncio.timeout(asked.deadline - time.monotonic())
         try:
@@ -70,7 +70,7 @@ async def call_each(
     """What `Queue.call_many` does."""
     queue.check_open()
     channel = queue._channel
-    caller = channel.client.calls
+    caller: Caller = channel.client.calls
     with caller.asking(channel, bodies_of(bodies), headers, timeout) as asked:
         sent = await queue.run(caller.send, channel, asked)
         waited = [slot for one, slot in zip(sent, asked.slots, strict=True) if not isinstance(one, UnimqError)]

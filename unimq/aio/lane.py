@@ -1,14 +1,14 @@
 """What the queue objects of one client share that have the same name and options: their way to the server and back."""
 
 import weakref
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, Generic, ParamSpec, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
 
 from unimq.aio.batcher import Batcher
 from unimq.aio.pump import Pump
-from unimq.calls import Asked
+from unimq.calls import Caller
 from unimq.channel import Channel
-from unimq.direct import answer_each
+from unimq.direct import Asked, answer_each
 from unimq.driver import Outgoing
 from unimq.errors import UnimqError
 from unimq.message import Letter, Receipt
@@ -63,6 +63,16 @@ class Lane(Generic[T]):
         else:
             await self.acks.run(message)
 
+    async def reply(self, message: Letter[T], body: Any, headers: Mapping[str, str] | None) -> Receipt:
+        """What `Message.reply` does, together with the replies of other tasks."""
+        if message.reply_to is None and message.may_be_answered:
+            await self.answers.run((message, self.channel.sender.build(body, headers)))
+            return Receipt(None, confirmed=True, queue=message.queue)
+        name, needed = self.channel.reply_address(message)
+        there = self.channel.counterpart(name)
+        lane: Lane[Any] = there.face
+        return await lane.put(there.sender.build(body, headers, **needed))
+
     async def run(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a part that asks the server."""
         return await self.client.run(call, *args, **kwargs)
@@ -80,7 +90,8 @@ class Lane(Generic[T]):
 
     def _ask(self, requests: Sequence[tuple[str, Outgoing]], until: float) -> Sequence[Receipt | UnimqError | None]:
         numbers, messages = [number for number, _ in requests], [message for _, message in requests]
-        return self.channel.client.calls.send(self.channel, Asked(numbers, messages, [], until))
+        caller: Caller = self.channel.client.calls
+        return caller.send(self.channel, Asked(numbers, messages, [], until))
 
     def _send(self, messages: Sequence[Outgoing], until: float) -> Sequence[Receipt | UnimqError]:
         return self.channel.sender.send(messages, None, until)

@@ -7,13 +7,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from unimq.aio.twins import twin_of
-from unimq.direct import report
 from unimq.errors import LeaseLost, UnimqError
 from unimq.message import Letter, Message, Receipt
 
 if TYPE_CHECKING:
     from unimq.aio.lane import Lane
-    from unimq.aio.queue import AsyncQueue
 
 __all__ = ["AsyncMessage"]
 
@@ -43,15 +41,10 @@ class AsyncMessage(Letter[T]):
         return await self._lane.run(self._channel.settler.extend, self, seconds)
 
     async def reply(self, body: Any, *, headers: Mapping[str, str] | None = None) -> Receipt:
-        if self.reply_to is None and self.may_be_answered:
-            await self._lane.answers.run((self, self._channel.sender.build(body, headers)))
-            return Receipt(None, confirmed=True, queue=self.queue)
-        name, needed = self._reply_address()
-        queue = cast("AsyncQueue[Any]", self._reply_queue(name))
-        return await queue._lane.put(queue._channel.sender.build(body, headers, **needed))
+        return await self._lane.reply(self, body, headers)
 
     async def progress(self, done: int, total: int) -> None:
-        await self._lane.run(report, self, done, total)
+        await self._lane.run(self._channel.report, self, done, total)
 
     async def __aenter__(self) -> "AsyncMessage[T]":
         return self

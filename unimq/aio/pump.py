@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from unimq.errors import ConnectError, ConnectionLost, Empty, Timeout
 from unimq.message import Letter
+from unimq.owner import Owner
 from unimq.receiver import park
 from unimq.several import Several
 from unimq.source import Cancellation
@@ -98,7 +99,7 @@ class _Line:
         self, letters: Sequence[Letter[Any]]
     ) -> "tuple[list[tuple[_Waiter, list[Letter[Any]]]], list[Letter[Any]]]":
         """Those whose turn it is, each with what it gets of `letters`; and what is left of them."""
-        by_channel: dict[Channel[Any], deque[Letter[Any]]] = {}
+        by_channel: dict[Owner, deque[Letter[Any]]] = {}
         for letter in letters:
             by_channel.setdefault(letter._channel, deque()).append(letter)
         served: list[tuple[_Waiter, list[Letter[Any]]]] = []
@@ -306,7 +307,7 @@ def _fits(wanted: "set[Channel[Any]]", waiting: "Iterable[tuple[Channel[Any], ..
     return len({one.settings.lease for one in channels}) == 1 and len({one.name for one in channels}) == len(channels)
 
 
-def _taken(waiter: _Waiter, by_channel: "dict[Channel[Any], deque[Letter[Any]]]") -> "Iterator[Letter[Any]]":
+def _taken(waiter: _Waiter, by_channel: dict[Owner, deque[Letter[Any]]]) -> "Iterator[Letter[Any]]":
     room = waiter.limit
     for channel in waiter.channels:
         letters = by_channel.get(channel)

@@ -5,9 +5,9 @@ from functools import lru_cache
 from typing import Final
 
 from unimq.capabilities import Limits
-from unimq.channel import check_name
 from unimq.driver import Delivery, Outgoing
 from unimq.errors import InvalidArgument, TooLarge
+from unimq.naming import check_name
 from unimq.options import LONGEST
 from unimq.remote.frames import Held
 

@@ -10,8 +10,8 @@ from unimq import registry
 from unimq.capabilities import Capabilities
 from unimq.driver import Session
 from unimq.errors import InvalidArgument, InvalidURL, UnimqError, Unsupported
-from unimq.links import ends_session
 from unimq.options import Settings, values
+from unimq.outcomes import ends_session
 from unimq.remote.frames import LARGEST_BODY
 from unimq.remote.tokens import Named, Numbered, Tokens
 from unimq.url import URL

@@ -7,9 +7,9 @@ from zlib import crc32
 
 import pytest
 
-from unimq.channel import DEAD_SUFFIX
 from unimq.envelope import MAGIC
 from unimq.errors import InvalidArgument, InvalidMessage, InvalidName, TooLarge
+from unimq.naming import DEAD_SUFFIX
 from unimq.testing.cases import Cases
 from unimq.testing.gates import needs
 from unimq.testing.lab import Lab

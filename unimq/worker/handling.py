@@ -5,8 +5,7 @@ import traceback
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from unimq.calls import reply_error
-from unimq.direct import again
+from unimq.direct import again, reply_error
 from unimq.errors import InvalidMessage, LeaseLost, UnimqError
 from unimq.message import Letter, Message
 from unimq.records import about
