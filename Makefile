@@ -73,7 +73,7 @@ format: .venv/.dev ## Put the code into shape
 types: .venv/.dev ## Types, by two checkers
 	$(BIN)/mypy
 	$(BIN)/mypy tests/typing docs/examples integration/harness
-	$(BIN)/mypy $(addprefix --module bench.,activemq beanstalkd gearmand memcacheq zeromq)
+	$(BIN)/mypy $(addprefix --module bench.,activemq beanstalkd gearmand handlers memcacheq zeromq)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 imports: .venv/.dev ## Who may import whom

@@ -1,9 +1,9 @@
-"""The worker beside those of huey and dramatiq, in one process: `python integration/bench/workers.py`.
+"""The worker beside those of huey, localqueue and dramatiq: `python integration/bench/workers.py`.
 
 A job does nothing but count itself. All jobs are there when the worker is started, and a time is that from its start
 until the last one is done, in microseconds a job; the processor time, of all threads, is that of the same while. huey
-has a SQLite store, dramatiq one in memory. Each round runs both sides, one after the other, beginning with the other
-one each time; a figure is the median of the rounds, a ratio that of each round's own.
+and localqueue have a SQLite store, dramatiq one in memory. Each round runs both sides, one after the other, beginning
+with the other one each time; a figure is the median of the rounds, a ratio that of each round's own.
 """
 
 import argparse
@@ -20,6 +20,8 @@ from typing import Any, Final, NamedTuple
 import dramatiq
 from dramatiq.brokers.stub import StubBroker
 from huey import SqliteHuey
+from localqueue import DurabilityMode, SimpleQueue
+from localqueue import Worker as LocalWorker
 
 import unimq
 
@@ -100,6 +102,25 @@ def hueys(path: str, jobs: int, concurrency: int, *, fsync: bool) -> Took:
     return took
 
 
+def localqueues(path: str, jobs: int, concurrency: int, *, durability: DurabilityMode) -> Took:
+    """What localqueue took; a worker of it is one thread."""
+    done = Done(jobs)
+    queue: Any = SimpleQueue(path, durability=durability)
+    queue.put_many(list(range(jobs)))
+    workers = [LocalWorker(queue, done.one, poll_interval=0.1) for _ in range(concurrency)]
+    threads = [threading.Thread(target=worker.run) for worker in workers]
+    start = Took.now()
+    for thread in threads:
+        thread.start()
+    took = done.wait(start)
+    for worker in workers:
+        worker.stop()
+    for thread in threads:
+        thread.join()
+    queue.close()
+    return took
+
+
 def dramatiqs(jobs: int, concurrency: int) -> Took:
     """What dramatiq took."""
     done = Done(jobs)
@@ -118,7 +139,10 @@ def dramatiqs(jobs: int, concurrency: int) -> Took:
 def pairs(folder: str, jobs: int, concurrency: int) -> list[tuple[str, Side, Side]]:
     """What is compared: its name, unimq, and the other."""
     found: list[tuple[str, Side, Side]] = []
-    for durability, fsync in (("full", True), ("normal", False)):
+    for durability, fsync, mode in (
+        ("full", True, DurabilityMode.DURABLE),
+        ("normal", False, DurabilityMode.RELAXED),
+    ):
 
         def sqlite(durability: str = durability) -> Took:
             with tempfile.TemporaryDirectory(dir=folder) as own:
@@ -128,7 +152,12 @@ def pairs(folder: str, jobs: int, concurrency: int) -> list[tuple[str, Side, Sid
             with tempfile.TemporaryDirectory(dir=folder) as own:
                 return hueys(f"{own}/jobs.db", jobs, concurrency, fsync=fsync)
 
+        def localqueue(mode: DurabilityMode = mode) -> Took:
+            with tempfile.TemporaryDirectory(dir=folder) as own:
+                return localqueues(f"{own}/jobs.db", jobs, concurrency, durability=mode)
+
         found.append((f"sqlite {durability}, huey fsync={fsync}", sqlite, huey))
+        found.append((f"sqlite {durability}, localqueue {mode.value}", sqlite, localqueue))
     found.append(
         (
             "memory, dramatiq StubBroker",
