@@ -61,7 +61,7 @@ def move(  # noqa: PLR0913 - each is a keyword of its own
             be lost on the way, because `source` delivers at most once or `target` only accepts them. Nothing was moved.
         UnimqError: it was broken off; what was in hand went back.
     """
-    here, there = source._channel, target._channel
+    here, there = _channel(source, "source"), _channel(target, "target")
     most = None if limit is None else count(limit, "limit", most=2**53)
     _check_places(here, there)
     for queue in (source, target):
@@ -101,7 +101,7 @@ def export_lines(  # noqa: PLR0913 - each is a keyword of its own
             once, and they were to be taken. Nothing was written.
         OSError, UnimqError: it was broken off.
     """
-    channel = source._channel
+    channel = _channel(source, "source")
     most = None if limit is None else count(limit, "limit", most=2**53)
     if take:
         _check_guarantee(channel)
@@ -142,13 +142,14 @@ def import_lines(
             was put.
         BatchError: some were not stored: the text names their lines, none behind them was tried.
     """
+    channel = _channel(target, "target")
     target.ping()
-    checked = list(_read(lines, target._channel, _known(drop, PARTS)))
+    checked = list(_read(lines, channel, _known(drop, PARTS)))
     done = Moved()
     for start in range(0, len(checked), BATCH):
         batch = checked[start : start + BATCH]
         try:
-            target._channel.sender.send_many([one for _, one in batch], None, target._channel.deadline())
+            channel.sender.send_many([one for _, one in batch], None, channel.deadline())
         except BatchError as error:
             raise _not_imported(error, start, [number for number, _ in batch]) from error
         done = Moved(start + len(batch))
@@ -157,6 +158,16 @@ def import_lines(
 
 
 # What can be told beforehand
+
+
+def _channel(queue: Queue[Any], name: str) -> "Channel[Any]":
+    given: Any = queue  # what the annotation promises is checked here
+    if not isinstance(given, Queue):
+        msg = (
+            f"{name}={short(given)}: must be a unimq.Queue; from asyncio, give one to asyncio.to_thread with this call"
+        )
+        raise InvalidArgument(msg)
+    return queue._channel
 
 
 def _check_places(here: "Channel[Any]", there: "Channel[Any]") -> None:

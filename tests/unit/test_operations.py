@@ -1,5 +1,7 @@
 """Moving whole queues: what is kept, what is refused beforehand, and what breaks it off."""
 
+import asyncio
+import io
 import threading
 import time
 import uuid
@@ -232,3 +234,47 @@ def test_a_lease_that_ended_meanwhile_is_told(target: Two) -> None:
         assert done.moved + done.doubtful == 150
         both = [*target.get_many(300, timeout=0), *source.get_many(300, timeout=0)]
         assert {one.body for one in both} == set(range(150))
+
+
+def test_a_queue_of_asyncio_is_refused_with_the_way_that_there_is() -> None:
+    """Nothing was asked; a thread with queues of its own does it while the loop goes on."""
+    place = uuid.uuid4().hex
+    url, other = f"memory://{place}/from", f"memory://{place}/to"
+
+    async def main() -> None:
+        async with unimq.AsyncQueue(url) as queue:
+            await queue.put_many(range(3))
+            given: Any = queue
+            with unimq.Queue(url) as source, unimq.Queue(other) as target:
+                for call in (
+                    lambda: operations.move(given, target),
+                    lambda: operations.move(source, given),
+                    lambda: operations.export_lines(given, io.BytesIO()),
+                    lambda: operations.import_lines(given, []),
+                ):
+                    with pytest.raises(
+                        unimq.InvalidArgument, match=r"(source|target)=.*AsyncQueue.*asyncio\.to_thread"
+                    ):
+                        call()
+                assert await asyncio.to_thread(operations.move, source, target) == Moved(moved=3)
+            assert await queue.size() == 0
+
+    asyncio.run(main())
+
+
+def test_a_move_that_follows_is_ended_from_a_loop(source: Two, target: Two) -> None:
+    """By an interrupt of its source."""
+
+    async def main() -> None:
+        source.put("x")
+        seen = threading.Event()
+        moving = asyncio.create_task(
+            asyncio.to_thread(operations.move, source, target, follow=True, told=lambda sums: sums.moved and seen.set())
+        )
+        assert await asyncio.to_thread(seen.wait, 30)
+        while not moving.done():  # it may come before the next wait
+            source.interrupt()
+            await asyncio.sleep(0.01)
+        assert await moving == Moved(moved=1)
+
+    asyncio.run(main())
