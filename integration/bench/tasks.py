@@ -20,7 +20,7 @@ RATIOS = {
     "get and ack: a task / sync": ("awaited get and ack", "get and ack"),
     "put: many tasks / sync": ("put of many tasks", "sync put"),
     "get and ack: many tasks / sync": ("get and ack of many tasks", "sync get and ack"),
-    "many calls / 2 puts, gets, acks of many tasks": ("call of many tasks", "two trips of many tasks"),
+    "many calls / 2 puts, gets, acks of many tasks": ("call of many tasks", "there and back"),
 }
 """What is divided by what."""
 
@@ -72,15 +72,19 @@ class Works:
         """As many tasks as messages."""
         await _all(_get_and_ack(self.queue) for _ in range(MANY))
 
-    async def two_trips(self) -> None:
-        """What calls are made of: a message there, and one with headers that name the first back."""
-        await _all(self._trip(number) for number in range(MANY))
+    async def there_and_back(self) -> None:
+        """What calls are made of: many tasks put, as many wait for that and put back what the first wait for."""
+        back = asyncio.gather(*[self._back() for _ in range(MANY)])
+        await _all(self._there(number) for number in range(MANY))
+        await back
 
-    async def _trip(self, number: int) -> None:
-        await self.queue.put(number)
-        await _get_and_ack(self.queue)
-        await self.answers.put(number, correlation_id=str(number))
+    async def _there(self, number: int) -> None:
+        await self.queue.put(number, reply_to="answers", correlation_id=str(number), ttl=60)
         await _get_and_ack(self.answers)
+
+    async def _back(self) -> None:
+        async with await self.queue.get(timeout=60) as message:
+            await self.answers.put(message.body, correlation_id=message.correlation_id)
 
     async def calls(self) -> None:
         """Many tasks call; as many answer."""
@@ -122,7 +126,7 @@ async def compare(url: str, rounds: int, alone: int) -> dict[str, list[float]]:
                 ("sync get and ack", MANY, works.many_gets_and_acks),
                 ("put of many tasks", MANY, works.puts),
                 ("get and ack of many tasks", MANY, works.gets_and_acks),
-                ("two trips of many tasks", MANY, works.two_trips),
+                ("there and back", MANY, works.there_and_back),
                 ("call of many tasks", MANY, works.calls),
             )
     return found
