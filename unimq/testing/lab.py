@@ -143,6 +143,17 @@ class Lab:
         """The next message, which must come."""
         return await self._come(queue, queue.get(timeout=PATIENCE))
 
+    async def receive_alive(self, queue: AsyncQueue[Any]) -> AsyncMessage[Any]:
+        """The next message, which must come, and does not become a dead letter instead."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            if self.capabilities.dead_letters:
+                await self.nothing(queue.dead)
+            try:
+                return await queue.get(timeout=QUIET)
+            except Empty:
+                assert time.monotonic() < until, f"no message came on {queue.name!r} in {PATIENCE:g} s"
+
     async def receive_many(self, queue: AsyncQueue[Any], limit: int) -> list[AsyncMessage[Any]]:
         """Up to `limit` messages, of which the first must come."""
         return await self._come(queue, queue.get_many(limit, timeout=PATIENCE))
