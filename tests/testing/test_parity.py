@@ -9,6 +9,7 @@ import pytest
 
 import unimq
 from unimq.aio import AsyncClient, AsyncDeadLetterQueue, AsyncMessage, AsyncQueue
+from unimq.aio.runner import Runner
 from unimq.client import Client
 from unimq.message import Message
 from unimq.queue import DeadLetterQueue, Queue
@@ -18,11 +19,11 @@ SPECIAL = {"__enter__": "__aenter__", "__exit__": "__aexit__", "__iter__": "__ai
 OWN = {"__init__", "__repr__"}
 INTERNAL: dict[type, set[str]] = {
     Client: {"channel", "check_open", "dead_channel"},
-    AsyncClient: {"at_once", "batches", "join", "leave", "pumps", "run", "run_at_once", "run_in_thread", "submit"},
+    AsyncClient: {"join", "leave", *(name for name in vars(Runner) if not name.startswith("_"))},
     AsyncQueue: {"check_open", "run", "stop"},
     AsyncDeadLetterQueue: {"check_open", "run", "stop"},
 }
-"""What stands under *For the other parts of unimq*, and is nobody else's."""
+"""What stands under *For the other parts of unimq*, or comes from a class below, and is nobody else's."""
 
 
 def names(cls: type) -> set[str]:

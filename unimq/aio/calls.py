@@ -4,9 +4,10 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from unimq.aio.batcher import in_loops
+from unimq.aio.lane import Lane
 from unimq.aio.message import AsyncMessage
 from unimq.calling import in_order
 from unimq.calls import Caller, Listener, Reported
@@ -14,9 +15,6 @@ from unimq.direct import is_direct
 from unimq.errors import UnimqError
 from unimq.message import Letter
 from unimq.sender import bodies_of
-
-if TYPE_CHECKING:
-    from unimq.aio.queue import AsyncQueue
 
 __all__ = ["AsyncCaller", "call_each", "call_one"]
 
@@ -36,24 +34,23 @@ class AsyncCaller(Caller):
 
 
 async def call_one(
-    queue: "AsyncQueue[T]",
+    lane: Lane[T],
     body: T,
     timeout: float | timedelta | None,
     headers: Mapping[str, str] | None,
     listener: Listener | None,
 ) -> AsyncMessage[Any]:
     """What `Queue.call` does; the put is coalesced with those of other tasks."""
-    queue.check_open()
-    channel = queue._channel
+    channel = lane.channel
     caller: Caller = channel.client.calls
     with caller.asking(channel, [body], headers, timeout, listener) as asked:
         limit = asyncio.timeout(asked.deadline - time.monotonic())
         try:
             async with limit:
                 if is_direct(channel):
-                    await queue._lane.asks.run((asked.numbers[0], asked.messages[0]))
+                    await lane.asks.run((asked.numbers[0], asked.messages[0]))
                 else:
-                    await queue._lane.put(asked.messages[0])
+                    await lane.put(asked.messages[0])
                 outcome = await asked.slots[0]
         except TimeoutError as error:
             if not limit.expired():
@@ -65,14 +62,13 @@ async def call_one(
 
 
 async def call_each(
-    queue: "AsyncQueue[T]", bodies: Iterable[T], timeout: float | timedelta | None, headers: Mapping[str, str] | None
+    lane: Lane[T], bodies: Iterable[T], timeout: float | timedelta | None, headers: Mapping[str, str] | None
 ) -> list[AsyncMessage[Any]]:
     """What `Queue.call_many` does."""
-    queue.check_open()
-    channel = queue._channel
+    channel = lane.channel
     caller: Caller = channel.client.calls
     with caller.asking(channel, bodies_of(bodies), headers, timeout) as asked:
-        sent = await queue.run(caller.send, channel, asked)
+        sent = await lane.run(caller.send, channel, asked)
         waited = [slot for one, slot in zip(sent, asked.slots, strict=True) if not isinstance(one, UnimqError)]
         if waited:
             await asyncio.wait(waited, timeout=max(0.0, asked.deadline - time.monotonic()))

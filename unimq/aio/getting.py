@@ -6,18 +6,16 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, cast
+from typing import Any, Final, ParamSpec, cast
 
+from unimq.aio.lane import Member
 from unimq.aio.message import AsyncMessage
+from unimq.aio.runner import Runner
 from unimq.errors import Empty
 from unimq.message import Letter
 from unimq.options import timeout_seconds
 from unimq.receiver import hand_over_all, hand_over_is_local, park
 from unimq.several import Several
-
-if TYPE_CHECKING:
-    from unimq.aio.client import AsyncClient
-    from unimq.aio.queue import AsyncQueue
 
 __all__ = ["fetch", "get", "hand_over", "or_park"]
 
@@ -29,7 +27,7 @@ _PUMPED_FROM: Final = 0.05
 
 
 async def get(
-    client: "AsyncClient", queues: "Sequence[AsyncQueue[Any]]", limit: int, timeout: float | timedelta | None
+    client: Runner, queues: Sequence[Member], limit: int, timeout: float | timedelta | None
 ) -> list[AsyncMessage[Any]]:
     """Between 1 and `limit` messages, waiting for the first one only; `Empty` when there is none in time."""
     longest = timeout_seconds(timeout)
@@ -41,9 +39,7 @@ async def get(
             return ready
 
 
-async def fetch(
-    client: "AsyncClient", queues: "Sequence[AsyncQueue[Any]]", limit: int, timeout: float | None
-) -> _Letters:
+async def fetch(client: Runner, queues: Sequence[Member], limit: int, timeout: float | None) -> _Letters:
     """As `get`, but not handed over yet."""
     for queue in queues:
         queue.check_open()
@@ -62,14 +58,14 @@ async def fetch(
     return await pump.result(waiter or pump.add(queues, limit), timeout)
 
 
-def _is_waited_for(client: "AsyncClient", queues: "Sequence[AsyncQueue[Any]]") -> bool:
+def _is_waited_for(client: Runner, queues: Sequence[Member]) -> bool:
     """Whether other tasks wait already, which come first."""
     if any(queue._lane.pump.is_waited_at for queue in queues):
         return True
     return len(queues) > 1 and any(pump.is_waited_at for pump in client.pumps.all)
 
 
-async def hand_over(client: "AsyncClient", letters: _Letters) -> list[AsyncMessage[Any]]:
+async def hand_over(client: Runner, letters: _Letters) -> list[AsyncMessage[Any]]:
     """Those that the application gets."""
     if all(map(hand_over_is_local, letters)) or client.at_once():
         ready = hand_over_all(letters)
@@ -78,7 +74,7 @@ async def hand_over(client: "AsyncClient", letters: _Letters) -> list[AsyncMessa
     return cast("list[AsyncMessage[Any]]", ready)
 
 
-async def or_park(client: "AsyncClient", call: Callable[P, _Letters], *args: P.args, **kwargs: P.kwargs) -> _Letters:
+async def or_park(client: Runner, call: Callable[P, _Letters], *args: P.args, **kwargs: P.kwargs) -> _Letters:
     """Run `call` in a thread; what it brings for a task that is cancelled meanwhile goes to the next get."""
     running = client.submit(call, *args, **kwargs)
     try:

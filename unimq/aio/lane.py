@@ -2,10 +2,11 @@
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
+from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar
 
 from unimq.aio.batcher import Batcher
-from unimq.aio.pump import Pump
+from unimq.aio.pump import Asker, Pump
+from unimq.aio.runner import Runner
 from unimq.calls import Caller
 from unimq.channel import Channel
 from unimq.direct import Asked, answer_each
@@ -13,11 +14,7 @@ from unimq.driver import Outgoing
 from unimq.errors import UnimqError
 from unimq.message import Letter, Receipt
 
-if TYPE_CHECKING:
-    from unimq.aio.client import AsyncClient
-    from unimq.aio.queue import AsyncQueue
-
-__all__ = ["Lane"]
+__all__ = ["Lane", "Member"]
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -27,10 +24,16 @@ _AT_ONCE: Final = 4
 """Batches of puts that may be on their way; each has a session."""
 
 
+class Member(Asker, Protocol):
+    """A queue object that has a lane."""
+
+    _lane: "Lane[Any]"
+
+
 class Lane(Generic[T]):
     """One pump, and one batcher of each kind. Messages settle through the lane that brought them."""
 
-    def __init__(self, client: "AsyncClient", channel: Channel[T]) -> None:
+    def __init__(self, client: Runner, channel: Channel[T]) -> None:
         self.client = client
         self.channel = channel
         self.pump = Pump()
@@ -44,7 +47,7 @@ class Lane(Generic[T]):
         self.answers: Batcher[tuple[Letter[T], Outgoing], None] = Batcher(
             lambda replies, _: answer_each(replies), client.batches, channel.deadline
         )
-        self.queues: weakref.WeakSet[AsyncQueue[T]] = weakref.WeakSet()
+        self.queues: weakref.WeakSet[Member] = weakref.WeakSet()
         """Those that are open."""
         channel.face = self
 

@@ -4,14 +4,12 @@ import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
+from unimq.aio.lane import Lane
 from unimq.aio.twins import twin_of
 from unimq.errors import LeaseLost, UnimqError
 from unimq.message import Letter, Message, Receipt
-
-if TYPE_CHECKING:
-    from unimq.aio.lane import Lane
 
 __all__ = ["AsyncMessage"]
 
@@ -70,5 +68,5 @@ class AsyncMessage(Letter[T]):
             self._note_failure(error, failed)
 
     @property
-    def _lane(self) -> "Lane[T]":
+    def _lane(self) -> Lane[T]:
         return cast("Lane[T]", self._channel.face)

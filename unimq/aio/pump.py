@@ -13,8 +13,9 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
+from unimq.channel import Channel
 from unimq.errors import ConnectError, ConnectionLost, Empty, Timeout
 from unimq.message import Letter
 from unimq.owner import Owner
@@ -22,11 +23,7 @@ from unimq.receiver import park
 from unimq.several import Several
 from unimq.source import Cancellation
 
-if TYPE_CHECKING:
-    from unimq.aio.queue import AsyncQueue
-    from unimq.channel import Channel
-
-__all__ = ["Pump", "Pumps"]
+__all__ = ["Asker", "Pump", "Pumps"]
 
 _MOST: Final = 1000
 """Messages of one receive."""
@@ -40,12 +37,22 @@ _AGAIN: Final = 0.02
 """Seconds after which it is interrupted once more for a queue that it does not ask for yet."""
 
 
+class Asker(Protocol):
+    """A queue object whose tasks wait for messages."""
+
+    _channel: Channel[Any]
+
+    def check_open(self) -> None:
+        """Refuse the use of what was closed."""
+        ...
+
+
 class _Waiter:
     """A task that waits, for messages of which queues."""
 
     __slots__ = ("channels", "future", "limit", "queues", "served")
 
-    def __init__(self, queues: "Sequence[AsyncQueue[Any]]", limit: int) -> None:
+    def __init__(self, queues: Sequence[Asker], limit: int) -> None:
         self.queues = queues
         self.channels = tuple(queue._channel for queue in queues)
         self.limit = limit
@@ -181,7 +188,7 @@ class Pump:
         return self._own
 
     @property
-    def waiting(self) -> "list[tuple[Channel[Any], ...]]":
+    def waiting(self) -> list[tuple[Channel[Any], ...]]:
         """For which queues each of the tasks waits."""
         return [waiter.channels for waiter in list(self._line.waiters)]
 
@@ -190,7 +197,7 @@ class Pump:
         """Whether a task waits, which comes first."""
         return bool(self._line.waiters)
 
-    def add(self, queues: "Sequence[AsyncQueue[Any]]", limit: int) -> _Waiter:
+    def add(self, queues: Sequence[Asker], limit: int) -> _Waiter:
         """Begin to wait for between 1 and `limit` messages of any of `queues`; `result` is to be awaited."""
         waiter, line = _Waiter(queues, limit), self._line
         with line.condition:
@@ -230,11 +237,11 @@ class Pump:
     def _expire(self, waiter: _Waiter) -> None:
         waiter.tell(self._line.cancellation.trouble or waiter.nothing("none came in time"))
 
-    def interrupt(self, queue: "AsyncQueue[Any]") -> None:
+    def interrupt(self, queue: Asker) -> None:
         """End the gets on it that wait, with `Empty`."""
         self._line.fail(lambda waiter: waiter.nothing("the gets were interrupted"), lambda one: queue in one.queues)
 
-    def leave(self, queue: "AsyncQueue[Any]") -> None:
+    def leave(self, queue: Asker) -> None:
         """End them because it was closed."""
         self._line.fail(lambda _: queue._channel.closed_error(), lambda one: queue in one.queues)
 
@@ -281,13 +288,13 @@ class Pumps:
         self._lock = threading.RLock()
         self.all: tuple[Pump, ...] = ()
 
-    def add(self, queues: "Sequence[AsyncQueue[Any]]", limit: int) -> tuple[Pump, _Waiter]:
+    def add(self, queues: Sequence[Asker], limit: int) -> tuple[Pump, _Waiter]:
         """Begin to wait for messages of `queues` at that which is returned."""
         with self._lock:
             pump = self._for({queue._channel for queue in queues})
             return pump, pump.add(queues, limit)
 
-    def _for(self, wanted: "set[Channel[Any]]") -> Pump:
+    def _for(self, wanted: set[Channel[Any]]) -> Pump:
         """That where others wait for the same; or where nobody waits; or a new one; or that of the fewest."""
         loads = [(pump, pump.waiting) for pump in self.all]
         for pump, waiting in loads:
@@ -301,7 +308,7 @@ class Pumps:
         return found
 
 
-def _fits(wanted: "set[Channel[Any]]", waiting: "Iterable[tuple[Channel[Any], ...]]") -> bool:
+def _fits(wanted: set[Channel[Any]], waiting: Iterable[tuple[Channel[Any], ...]]) -> bool:
     """Whether one receive can be for all: the leases are the same, and no two queues of one name are different."""
     channels = wanted.union(*waiting)
     return len({one.settings.lease for one in channels}) == 1 and len({one.name for one in channels}) == len(channels)

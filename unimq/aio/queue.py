@@ -181,7 +181,8 @@ class AsyncQueue(Generic[T]):
         headers: Mapping[str, str] | None = None,
         on_progress: Callable[[int, int], object] | None = None,
     ) -> AsyncMessage[Any]:
-        return await call_one(self, body, timeout, headers, on_progress)
+        self.check_open()
+        return await call_one(self._lane, body, timeout, headers, on_progress)
 
     async def call_many(
         self,
@@ -190,7 +191,8 @@ class AsyncQueue(Generic[T]):
         timeout: float | timedelta | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> list[AsyncMessage[Any]]:
-        return await call_each(self, bodies, timeout, headers)
+        self.check_open()
+        return await call_each(self._lane, bodies, timeout, headers)
 
     def encode(  # noqa: PLR0913
         self,
