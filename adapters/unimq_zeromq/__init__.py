@@ -27,8 +27,7 @@ Delivery
     either process. With messages of 100 bytes a killed consumer took about 30,000 with it over tcp, 2,000 over ipc,
     and 136 with `prefetch=1`. A put waits while the pipe is full, and raises `Full` at its deadline. What was put
     is still sent at the end of the process, for up to 5 s; after a `close`, as long as the process lives.
-    Over ipc the socket stays open until what it wrote is read, as libzmq drops that otherwise; not where it connects
-    with CURVE.
+    Over ipc the socket stays open until what it wrote is read, as libzmq drops that otherwise.
 
 Limits
     A body has at most 32 MiB. One holder is one thread. Without CURVE whoever reaches the address may read and

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from unimq.errors import ConnectError
 from unimq_zeromq.context import context
@@ -174,24 +173,20 @@ def _opened(address: Address, kind: int, *, binds: bool) -> Pipe:
         _set_up(socket, address)
         if keys is not None:
             keys.put_on(socket)
-        unread: Unread | None = None
-        if kind == zmq.PUSH and address.endpoint.startswith("ipc://") and (binds or keys is None):
-            unread = Unread(socket)
-            undo.callback(unread.close)
+        watched = Unread(socket)
+        undo.callback(watched.close)
         claimed: int | None = None
         if binds and address.endpoint.startswith("ipc://"):
             claimed = claim(address.endpoint.removeprefix("ipc://"), address.where)
             undo.callback(os.close, claimed)
-        try:
-            if binds:
-                socket.bind(address.endpoint)
-            else:
-                _connect(socket, address, checks=keys is not None)
-        except zmq.ZMQError as error:
-            msg = f"{address.where}: {error}"
-            raise ConnectError(msg) from error
+        _attach(socket, address, binds=binds)
+        if keys is not None and not binds:
+            _check_keys(watched, address)
         undo.pop_all()
-        return Pipe(socket, claimed, guard, unread)
+    if kind == zmq.PUSH and address.endpoint.startswith("ipc://"):
+        return Pipe(socket, claimed, guard, watched)
+    watched.close()
+    return Pipe(socket, claimed, guard, None)
 
 
 def _set_up(socket: "zmq.Socket[bytes]", address: Address) -> None:
@@ -212,24 +207,22 @@ def _set_up(socket: "zmq.Socket[bytes]", address: Address) -> None:
         socket.setsockopt(option, value)
 
 
-def _connect(socket: "zmq.Socket[bytes]", address: Address, *, checks: bool) -> None:
-    """Connect; with keys, see whether they fit if the other side is there: it would be tried again without a word."""
-    if not checks:
-        socket.connect(address.endpoint)
-        return
-    monitor = socket.get_monitor_socket()
-    until = time.monotonic() + _SETTLES
+def _attach(socket: "zmq.Socket[bytes]", address: Address, *, binds: bool) -> None:
     try:
-        socket.connect(address.endpoint)
-        while (rest := until - time.monotonic()) > 0 and monitor.poll(int(rest * 1000) + 1):
-            event = int(recv_monitor_message(monitor)["event"])
-            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                return
-            if event in _WRONG:
-                raise failure_of(event, address.where)
-    finally:
-        socket.disable_monitor()
-        monitor.close(0)
+        (socket.bind if binds else socket.connect)(address.endpoint)
+    except zmq.ZMQError as error:
+        msg = f"{address.where}: {error}"
+        raise ConnectError(msg) from error
+
+
+def _check_keys(watched: Unread, address: Address) -> None:
+    """See whether they fit, if the other side is there: it would be tried again without a word."""
+    until = time.monotonic() + _SETTLES
+    while (rest := until - time.monotonic()) > 0 and (event := watched.event(rest)) is not None:
+        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            return
+        if event in _WRONG:
+            raise failure_of(event, address.where)
 
 
 _WRONG: Final = frozenset(

@@ -11,6 +11,7 @@ import fcntl
 import struct
 import termios
 import time
+from math import ceil
 from typing import Final
 
 import zmq
@@ -24,15 +25,33 @@ _PAUSE: Final = 0.02
 thread has its turn, so that nothing unread, at so many looks, is nothing left."""
 _BEGINS: Final = zmq.EVENT_CONNECTED | zmq.EVENT_ACCEPTED
 _ENDS: Final = zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
+_SHAKES: Final = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
 
 
 class Unread:
-    """Of one PUSH; made before that is bound or connected."""
+    """Of one socket; made before that is bound or connected. Who else wants its monitor asks here: it has but one."""
 
     def __init__(self, socket: "zmq.Socket[bytes]") -> None:
         self._socket = socket
-        self._monitor = socket.get_monitor_socket(_BEGINS | _ENDS)
+        self._monitor = socket.get_monitor_socket(_BEGINS | _ENDS | _SHAKES)
         self._descriptors: set[int] = set()
+
+    def event(self, seconds: float) -> int | None:
+        """The next beginning, handshake or end of a connection; `None` if there is none within so many seconds."""
+        if not self._monitor.poll(ceil(seconds * 1000)):
+            return None
+        told = recv_monitor_message(self._monitor)
+        event, value = int(told["event"]), int(told["value"])
+        if event & _BEGINS:
+            self._descriptors.add(value)
+        elif event & _ENDS:
+            self._descriptors.discard(value)
+        return event
 
     def __bool__(self) -> bool:
         """Whether there is something; takes 0.2 s to say no."""
@@ -44,10 +63,8 @@ class Unread:
         return False
 
     def _now(self) -> bool:
-        while self._monitor.poll(0):
-            told = recv_monitor_message(self._monitor)
-            change = self._descriptors.add if told["event"] & _BEGINS else self._descriptors.discard
-            change(told["value"])
+        while self.event(0) is not None:
+            pass
         return any(map(_unread, self._descriptors))
 
     def close(self) -> None:

@@ -26,6 +26,22 @@ class TestPushPull(QueueConformance):
 
 
 @pytest.fixture(scope="module")
+def sockets(folder: Path) -> Path:
+    """A folder of their own, beside their journal."""
+    sockets = folder / "journaled"
+    sockets.mkdir()
+    return sockets
+
+
+class TestPushPullWithAJournal(QueueConformance):
+    """What was received is kept."""
+
+    @pytest.fixture
+    def url(self, sockets: Path) -> str:
+        return f"zeromq+ipc://{sockets}?pattern=push-pull&journal=sqlite:///{sockets}.db%3Fdurability=normal"
+
+
+@pytest.fixture(scope="module")
 def held(folder: Path) -> Iterator[str]:
     """The address of a holder in a thread of this process."""
     at = f"zeromq+ipc://{folder}/holder"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import zmq
@@ -160,13 +161,19 @@ def test_what_was_put_is_sent_at_the_end_of_the_process(folder: str) -> None:
         assert done.wait(20) == 0
 
 
-def test_a_slow_consumer_has_all_of_a_process_that_ended(folder: str, plain: "zmq.Context[Any]") -> None:
+@pytest.mark.parametrize("security", ["plain", "CURVE"])
+def test_a_slow_consumer_has_all_of_a_process_that_ended(folder: str, plain: "zmq.Context[Any]", security: str) -> None:
     """Also what it has no room for yet: libzmq would drop that if the producer closed its socket before it is read."""
     pull = plain.socket(zmq.PULL)
     pull.rcvhwm = 1
+    url = at(folder, codec="raw")
+    if security == "CURVE":
+        public, secret = zmq.curve_keypair()
+        pull.curve_server, pull.curve_publickey, pull.curve_secretkey = True, public, secret
+        url += f"&server_key={quote(public.decode(), safe='')}"
     pull.bind(f"ipc://{folder}/jobs")
     put = "queue.put_many(b'%01000d' % number for number in range(300))"
-    program = f"import unimq\nqueue = unimq.Queue({at(folder, codec='raw')!r})\n{put}\nqueue.close()"
+    program = f"import unimq\nqueue = unimq.Queue({url!r})\n{put}\nqueue.close()"
     with subprocess.Popen([sys.executable, "-c", program]) as producer:  # noqa: S603 - this interpreter
         found: list[bytes] = []
         while len(found) < 300 and pull.poll(20_000):
