@@ -47,7 +47,8 @@ class TestAdapter:
     def test_it_is_checked(self, name: str) -> None:
         """The type checker, the import contracts and the coverage know of it."""
         tools = PROJECT["tool"]
-        _, core, siblings = tools["importlinter"]["contracts"]
+        contracts = {contract["type"]: contract for contract in tools["importlinter"]["contracts"]}
+        core, siblings = contracts["forbidden"], contracts["independence"]
         assert name in tools["mypy"]["packages"]
         assert name in tools["coverage"]["run"]["source_pkgs"]
         assert name in tools["importlinter"]["root_packages"]
