@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -19,6 +20,7 @@ from unimq.testing.lab import PATIENCE
 from unimq.testing.workers import running, until
 from unimq.worker.acking import Acker
 from unimq.worker.ledger import Ledger
+from unimq_memory.driver import MemoryDriver
 from unimq_memory.session import MemorySession
 
 
@@ -33,6 +35,7 @@ class Watched:
         self.may_ack = threading.Event()
         self.may_ack.set()
         self.begun = threading.Semaphore(0)
+        self.takes = 0.0
         self.fails: list[BaseException] = []
         receive, ack = MemorySession.receive, MemorySession.ack
         lock = threading.Lock()
@@ -42,6 +45,7 @@ class Watched:
                 self.asking += 1
                 self.most = max(self.most, self.asking)
                 self.limits.append(limit)
+            time.sleep(self.takes)
             try:
                 return receive(session, queues, limit, *rest, **more)
             finally:
@@ -79,11 +83,26 @@ class TestTaking:
         all_at_work = threading.Barrier(16)
         worker = Worker(url, lambda message: all_at_work.wait(PATIENCE), concurrency=16)
         with Queue[Any](url) as queue, running(worker):
-            until(lambda: len(worker._taker._idle) == 16)
+            until(lambda: worker._taker.idle == 15)
             queue.put_many(range(16))
             until(lambda: worker.health().done == 16)
         assert watched.most == 1
         assert watched.limits[:5] == [1, 2, 4, 8, 1]
+
+    def test_a_server_that_is_far_is_asked_by_a_few(
+        self, url: str, watched: Watched, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Or all would wait for the answer that one waits for; what is embedded is never far."""
+        monkeypatch.setattr("unimq.worker.taking._FAR", 0.0)
+        watched.takes = 0.002
+        for port, most in ((None, {1}), (1, set(range(2, 9)))):
+            monkeypatch.setattr(MemoryDriver, "port", port)
+            watched.most = 0
+            with Queue[Any](url) as queue:
+                queue.put_many(range(200))
+                with running(Worker(url, lambda message: None, concurrency=16)) as worker:
+                    until(lambda worker=worker: worker.health().done == 200)
+            assert watched.most in most
 
     def test_no_more_is_taken_than_threads_are_idle(self, url: str, watched: Watched, held: threading.Event) -> None:
         """Each message that was taken is at work."""

@@ -1,6 +1,7 @@
-"""How the threads of a worker come by messages: one at a time asks, for all that are idle at that moment."""
+"""How the threads of a worker come by messages: one asks for all that are idle at that moment, or a few do."""
 
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
@@ -15,23 +16,33 @@ __all__ = ["Taker"]
 
 _MOST: Final = 1000
 """Messages that are asked for at once."""
+_FAR: Final = 0.005
+"""Seconds: a server that takes longer to say what it has is asked by several threads at a time."""
+_ASKERS: Final = 8
+"""So many of them."""
 
 
 class Taker:
     """Lets one thread at a time ask, for itself and for those that wait for it.
 
-    Each by itself would wait in a connection of its own, and at the file of a store for all the others.
+    Each by itself would wait in a connection of its own, and at the file of a store for all the others. A few at a time
+    do it where a server is far away, and others would wait for the answer that one waits for.
     """
 
     def __init__(self, queues: Sequence[Queue[Any]], ledger: Ledger[Message[Any]], stopping: threading.Event) -> None:
         self._queues = queues
         self._ledger = ledger
         self._stopping = stopping
-        self._asking = threading.Lock()
-        self._idle: set[object] = set()
+        self._changed = threading.Condition()
+        self._brought: deque[Message[Any]] = deque()
+        self.idle = 0
+        """Threads that wait for others to bring something."""
+        self._asking = 0
+        self._for_others = 0
+        """Messages that are being asked for, beyond one for each that asks."""
+        self._askers = 1
         self._limit = 1
         """How many are asked for next, if so many threads are idle. One: the queue was found empty."""
-        self._brought: deque[Message[Any]] = deque()
 
     def next(self) -> Message[Any] | None:
         """A message; `None` when none came for a while, or the worker is to stop.
@@ -42,17 +53,26 @@ class Taker:
         message = self._brought_before()
         if message is not None:
             return message
-        me = object()
-        self._idle.add(me)
-        try:
-            with self._asking:
-                message = self._brought_before()
-                if message is None:
-                    self._brought.extend(self._ask())
-                    message = self._brought_before()
+        with self._changed:
+            while (message := self._brought_before()) is None and self._asking >= self._askers:
+                self.idle += 1
+                self._changed.wait()
+                self.idle -= 1
+            if message is not None:
                 return message
+            others = max(0, min(self._limit - 1, self.idle - self._for_others))
+            self._asking += 1
+            self._for_others += others
+        found: list[Message[Any]] = []
+        try:
+            found = self._ask(1 + others)
         finally:
-            self._idle.discard(me)
+            with self._changed:
+                self._asking -= 1
+                self._for_others -= others
+                self._brought.extend(found)
+                self._changed.notify(max(1, len(found)))  # all that have something now but this one, and who asks next
+        return self._brought_before()
 
     def left(self) -> list[Message[Any]]:
         """What was brought for threads that did not come for it any more."""
@@ -73,14 +93,15 @@ class Taker:
             return first.client.get_many(self._queues, limit, timeout=timeout)
         return first.get_many(limit, timeout=timeout)
 
-    def _ask(self) -> list[Message[Any]]:
+    def _ask(self, limit: int) -> list[Message[Any]]:
         """What came; whoever asks also waits while the server is away, or each would try it by itself."""
         if self._stopping.is_set():
             return []
-        limit = min(self._limit, len(self._idle))
         found: list[Message[Any]] = []
+        waits = self._limit == 1
+        began = time.monotonic()
         try:
-            found = self.take(limit, LOOK if self._limit == 1 else 0)
+            found = self.take(limit, LOOK if waits else 0)
         except Empty:
             pass
         except Closed:
@@ -89,5 +110,7 @@ class Taker:
             self._stopping.wait(self._ledger.missed(error))
             return []
         self._ledger.reached()
+        if found and not waits and self._queues[0].client.driver.port is not None:
+            self._askers = _ASKERS if time.monotonic() - began > _FAR else 1
         self._limit = min(max(2 * limit, self._limit), _MOST) if len(found) == limit else 1
         return found
