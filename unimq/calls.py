@@ -35,6 +35,7 @@ from unimq.errors import (
 )
 from unimq.message import Letter
 from unimq.options import short, timeout_seconds
+from unimq.outcomes import like
 from unimq.receipts import Receipt
 from unimq.replies import private_name
 from unimq.source import Cancellation
@@ -311,7 +312,7 @@ class Caller:
             waiting, self._waiting = self._waiting, {}
             self._thread = None
             self._direct.leave()
-        self.fill([(one.slot, error or one.channel.closed_error()) for one in waiting.values()])
+        self.fill([(one.slot, like(error) if error else one.channel.closed_error()) for one in waiting.values()])
 
     def _channel(self, codec: str) -> Channel[Any]:
         """The reply queue, whose messages are decoded as those of the queue that was asked."""

@@ -1,5 +1,6 @@
 """Outcomes: what became of each member of a batch, as values, and how the one of a single call is raised."""
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -10,6 +11,7 @@ __all__ = [
     "errors_of",
     "in_parts",
     "is_unsent",
+    "like",
     "outcome_of",
     "raise_failures",
     "raise_one",
@@ -20,6 +22,7 @@ __all__ = [
 T = TypeVar("T")
 K = TypeVar("K")
 R = TypeVar("R")
+E = TypeVar("E", bound=BaseException)
 
 
 def raise_one(outcomes: Sequence[object]) -> None:
@@ -31,6 +34,22 @@ def raise_one(outcomes: Sequence[object]) -> None:
 def ends_session(error: BaseException) -> bool:
     """Whether a session that was left with `error` may not be used again: all but an orderly refusal."""
     return not isinstance(error, UnimqError) or error.ends_session
+
+
+def like(error: E) -> E:
+    """Another exception that says the same: each of those that one failure concerns raises, and adds notes to, its own.
+
+    It is `error` itself where its class does not let it be copied.
+    """
+    try:
+        made = copy.copy(error)
+    except Exception:  # noqa: BLE001 - of whatever class, its __init__ may ask for anything
+        return error
+    if notes := getattr(error, "__notes__", None):
+        made.__notes__ = [*notes]
+    made.__cause__, made.__context__ = error.__cause__, error.__context__
+    made.__suppress_context__ = error.__suppress_context__
+    return made.with_traceback(error.__traceback__)
 
 
 def is_unsent(outcome: object) -> bool:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 import warnings
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
@@ -72,6 +73,37 @@ def test_a_lost_connection_reaches_every_put_of_its_batch(broker: Broker) -> Non
         results = await asyncio.gather(*[queue.put(n) for n in range(3)], return_exceptions=True)
         assert all(isinstance(result, unimq.ConnectionLost) and result.in_doubt for result in results)
         broker.faults.clear()
+
+    run(broker, test)
+
+
+def test_each_task_that_one_failure_concerns_has_an_exception_of_its_own(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the traceback and the notes that are its own: of many puts, of many gets that wait."""
+
+    def refuse(*_: object, **__: object) -> None:
+        error = unimq.ServerError("disk full")
+        error.add_note("told by the server")
+        raise error from OSError(28, "no space")
+
+    async def test(queue: "unimq.AsyncQueue[Any]") -> None:
+        monkeypatch.setattr(SimSession, "send", refuse)
+        monkeypatch.setattr(SimSession, "receive", refuse)
+
+        async def noted(call: Callable[[], Awaitable[object]], number: int) -> Exception:
+            with pytest.raises(unimq.ServerError) as failed:
+                await call()
+            failed.value.add_note(f"of task {number}")
+            return failed.value
+
+        for call in (lambda: queue.put("x"), queue.get):
+            errors = await asyncio.gather(*[noted(call, number) for number in range(20)])
+            assert len({id(error) for error in errors}) == 20
+            for error in errors:
+                assert len(error.__notes__) == 2
+                assert isinstance(error.__cause__, OSError)
+                assert len(traceback.extract_tb(error.__traceback__)) < 30
 
     run(broker, test)
 

@@ -14,6 +14,7 @@ from concurrent.futures import Executor
 from typing import Any, Final, Generic, TypeVar
 
 from unimq.errors import Timeout, UnimqError
+from unimq.outcomes import like
 
 __all__ = ["Batcher", "in_loops"]
 
@@ -155,6 +156,6 @@ def _resolve(results: "list[tuple[asyncio.Future[R], R | BaseException]]") -> No
         if future.done():
             continue
         if isinstance(outcome, BaseException):
-            future.set_exception(outcome)
+            future.set_exception(like(outcome))
         else:
             future.set_result(outcome)

@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 from unimq.channel import Channel
 from unimq.errors import ConnectError, ConnectionLost, Empty, Timeout
 from unimq.message import Letter
+from unimq.outcomes import like
 from unimq.owner import Owner
 from unimq.receiver import park
 from unimq.several import Several
@@ -268,7 +269,7 @@ class Pump:
             self._deliver(letters)
 
     def _fail(self, error: BaseException) -> None:
-        self._line.fail(lambda _: error)
+        self._line.fail(lambda _: like(error))
 
     def _deliver(self, letters: list[Letter[Any]]) -> None:
         served, left = self._line.take(letters)
