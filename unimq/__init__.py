@@ -18,9 +18,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from unimq.admin import Pong
     from unimq.aio import AsyncClient, AsyncDeadLetterQueue, AsyncMessage, AsyncQueue
     from unimq.capabilities import Capabilities, Capability
-    from unimq.client import Client, Pong, connect
     from unimq.driver import Stats
     from unimq.errors import (
         AlreadySettled,
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     )
     from unimq.hooks import ConnectionEvent, Hooks, Operation
     from unimq.message import Message, Receipt
-    from unimq.queue import DeadLetterQueue, Queue
+    from unimq.queue import Client, DeadLetterQueue, Queue, connect
     from unimq.remote.serving import serve
     from unimq.telemetry import OpenTelemetry
     from unimq.url import URL
@@ -111,9 +111,9 @@ __all__ = [
 _ELSEWHERE = {
     **dict.fromkeys(("AsyncClient", "AsyncDeadLetterQueue", "AsyncMessage", "AsyncQueue"), "unimq.aio"),
     **dict.fromkeys(("Capabilities", "Capability"), "unimq.capabilities"),
-    **dict.fromkeys(("Client", "Pong", "connect"), "unimq.client"),
+    "Pong": "unimq.admin",
     **dict.fromkeys(("ConnectionEvent", "Hooks", "Operation"), "unimq.hooks"),
-    **dict.fromkeys(("DeadLetterQueue", "Queue"), "unimq.queue"),
+    **dict.fromkeys(("Client", "DeadLetterQueue", "Queue", "connect"), "unimq.queue"),
     **dict.fromkeys(("Message", "Receipt"), "unimq.message"),
     "OpenTelemetry": "unimq.telemetry",
     "Stats": "unimq.driver",

@@ -10,9 +10,8 @@ import pytest
 import unimq
 from unimq.aio import AsyncClient, AsyncDeadLetterQueue, AsyncMessage, AsyncQueue
 from unimq.aio.runner import Runner
-from unimq.client import Client
 from unimq.message import Message
-from unimq.queue import DeadLetterQueue, Queue
+from unimq.queue import Client, DeadLetterQueue, Queue
 
 TWINS = [(Queue, AsyncQueue), (DeadLetterQueue, AsyncDeadLetterQueue), (Client, AsyncClient), (Message, AsyncMessage)]
 SPECIAL = {"__enter__": "__aenter__", "__exit__": "__aexit__", "__iter__": "__aiter__"}

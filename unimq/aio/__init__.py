@@ -4,8 +4,7 @@ They run the same sessions in threads. What each method does is documented once,
 compares names, parameters, defaults and documentation.
 """
 
-from unimq.aio.client import AsyncClient
 from unimq.aio.message import AsyncMessage
-from unimq.aio.queue import AsyncDeadLetterQueue, AsyncQueue
+from unimq.aio.queue import AsyncClient, AsyncDeadLetterQueue, AsyncQueue
 
 __all__ = ["AsyncClient", "AsyncDeadLetterQueue", "AsyncMessage", "AsyncQueue"]

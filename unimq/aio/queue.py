@@ -1,50 +1,48 @@
-"""The queue for asyncio, and the dead-letter queue beside it."""
+"""The face for asyncio: the queue, the dead-letter queue beside it, and the client that they share."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping
-from datetime import datetime, timedelta
+import warnings
+import weakref
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Sequence
+from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, cast, overload
+from typing import Any, Self, TypeVar, cast, overload
 
-from unimq import admin
-from unimq.aio.calls import call_each, call_one
+from unimq.admin import Pong
+from unimq.aio.asking import Asking
+from unimq.aio.calls import AsyncCaller
 from unimq.aio.getting import fetch, get, hand_over, or_park
+from unimq.aio.lane import Lane
 from unimq.aio.message import AsyncMessage
+from unimq.aio.runner import Runner
 from unimq.aio.threads import in_thread
 from unimq.aio.twins import twin_of
 from unimq.capabilities import Capabilities
 from unimq.channel import Channel, label, refuse_pickling, with_count
-from unimq.client import Pong
-from unimq.driver import Outgoing, Stats
+from unimq.credentials import Credentials
 from unimq.errors import Empty
 from unimq.hooks import Hooks
 from unimq.masking import without_frames
-from unimq.message import Receipt
 from unimq.observing import observed
 from unimq.options import count, timeout_seconds
 from unimq.outcomes import raise_failures
-from unimq.queue import DeadLetterQueue, Queue
+from unimq.queue import Client, DeadLetterQueue, Queue
 from unimq.receiver import Ahead
 from unimq.redrive import redrive
+from unimq.several import Several
 from unimq.url import URL
 
-if TYPE_CHECKING:
-    from unimq.aio.client import AsyncClient
-    from unimq.credentials import Credentials
-
-__all__ = ["AsyncDeadLetterQueue", "AsyncQueue"]
+__all__ = ["AsyncClient", "AsyncDeadLetterQueue", "AsyncQueue"]
 
 T = TypeVar("T")
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 @twin_of(Queue)
-class AsyncQueue(Generic[T]):
+class AsyncQueue(Asking[T]):
     @overload
     def __init__(
         self: "AsyncQueue[Any]",
-        url: "str | URL | None" = None,
+        url: str | URL | None = None,
         *,
         type: None = None,
         name: str | None = None,
@@ -52,13 +50,13 @@ class AsyncQueue(Generic[T]):
         lease: float | timedelta | None = None,
         max_deliveries: int | None = None,
         require: Iterable[str] = (),
-        credentials: "Credentials | None" = None,
+        credentials: Credentials | None = None,
         hooks: Hooks | None = None,
     ) -> None: ...
     @overload
     def __init__(
         self,
-        url: "str | URL | None" = None,
+        url: str | URL | None = None,
         *,
         type: type[T],
         name: str | None = None,
@@ -66,13 +64,13 @@ class AsyncQueue(Generic[T]):
         lease: float | timedelta | None = None,
         max_deliveries: int | None = None,
         require: Iterable[str] = (),
-        credentials: "Credentials | None" = None,
+        credentials: Credentials | None = None,
         hooks: Hooks | None = None,
     ) -> None: ...
     @without_frames
     def __init__(  # noqa: PLR0913
         self,
-        url: "str | URL | None" = None,
+        url: str | URL | None = None,
         *,
         type: Any = None,  # noqa: A002
         name: str | None = None,
@@ -80,11 +78,9 @@ class AsyncQueue(Generic[T]):
         lease: float | timedelta | None = None,
         max_deliveries: int | None = None,
         require: Iterable[str] = (),
-        credentials: "Credentials | None" = None,
+        credentials: Credentials | None = None,
         hooks: Hooks | None = None,
     ) -> None:
-        from unimq.aio.client import AsyncClient  # noqa: PLC0415 - a client makes queues, so one import comes late
-
         url = URL.parse(url)
         options = {"codec": codec, "lease": lease, "max_deliveries": max_deliveries}
         client = AsyncClient(with_count(url, max_deliveries), require=require, credentials=credentials, hooks=hooks)
@@ -132,80 +128,6 @@ class AsyncQueue(Generic[T]):
         if self._dead is None:
             self._dead = AsyncDeadLetterQueue[T]._of_parent(self._client, self._channel)
         return self._dead
-
-    async def put(  # noqa: PLR0913
-        self,
-        body: T,
-        *,
-        headers: Mapping[str, str] | None = None,
-        priority: int | None = None,
-        delay: float | timedelta = 0,
-        at: datetime | None = None,
-        ttl: float | timedelta | None = None,
-        id: str | None = None,  # noqa: A002
-        key: str | None = None,
-        reply_to: str | None = None,
-        correlation_id: str | None = None,
-        unique: str | None = None,
-        timeout: float | timedelta | None = None,
-    ) -> Receipt:
-        self.check_open()
-        sender = self._channel.sender
-        message = sender.build(body, headers, priority, delay, at, ttl, id, reply_to, correlation_id, unique)
-        key = unique if key is None else key
-        if key is None and timeout is None:
-            return await self._lane.put(message)
-        return await self._client.run(sender.send_one, message, key, self._channel.deadline(timeout_seconds(timeout)))
-
-    async def put_many(  # noqa: PLR0913
-        self,
-        bodies: Iterable[T],
-        *,
-        headers: Mapping[str, str] | None = None,
-        priority: int | None = None,
-        delay: float | timedelta = 0,
-        at: datetime | None = None,
-        ttl: float | timedelta | None = None,
-        key: str | None = None,
-        timeout: float | timedelta | None = None,
-    ) -> list[Receipt]:
-        sender = self._channel.sender
-        messages = sender.build_many(bodies, headers, priority, delay, at, ttl)
-        return await self.run(sender.send_many, messages, key, self._channel.deadline(timeout_seconds(timeout)))
-
-    async def call(
-        self,
-        body: T,
-        *,
-        timeout: float | timedelta | None = None,
-        headers: Mapping[str, str] | None = None,
-        on_progress: Callable[[int, int], object] | None = None,
-    ) -> AsyncMessage[Any]:
-        self.check_open()
-        return await call_one(self._lane, body, timeout, headers, on_progress)
-
-    async def call_many(
-        self,
-        bodies: Iterable[T],
-        *,
-        timeout: float | timedelta | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> list[AsyncMessage[Any]]:
-        self.check_open()
-        return await call_each(self._lane, bodies, timeout, headers)
-
-    def encode(  # noqa: PLR0913
-        self,
-        body: T,
-        *,
-        headers: Mapping[str, str] | None = None,
-        priority: int | None = None,
-        delay: float | timedelta = 0,
-        at: datetime | None = None,
-        ttl: float | timedelta | None = None,
-        id: str | None = None,  # noqa: A002
-    ) -> Outgoing:
-        return self._channel.sender.build(body, headers, priority, delay, at, ttl, id)
 
     async def get(self, timeout: float | timedelta | None = None) -> AsyncMessage[T]:
         return cast("AsyncMessage[T]", (await get(self._client, (self,), 1, timeout))[0])
@@ -259,25 +181,6 @@ class AsyncQueue(Generic[T]):
     async def nack(self, messages: Iterable[AsyncMessage[T]], delay: float | timedelta = 0) -> None:
         raise_failures("nack", await self._client.run(self._channel.settler.nack_many, messages, delay))
 
-    async def size(self) -> int:
-        return await self.run(admin.size, self._channel)
-
-    async def stats(self) -> Stats:
-        return await self.run(admin.stats, self._channel)
-
-    async def peek(self, limit: int = 1) -> list[AsyncMessage[T]]:
-        letters = await self.run(admin.peek, self._channel, count(limit, "limit"))
-        return cast("list[AsyncMessage[T]]", letters)
-
-    async def purge(self) -> int:
-        return await self.run(admin.purge, self._channel)
-
-    async def cancel(self, id: str) -> bool:  # noqa: A002
-        return await self.run(admin.cancel, self._channel, id)
-
-    async def delete(self) -> None:
-        await self.run(admin.delete, self._channel)
-
     async def ping(self) -> Pong:
         return await self._client.ping()
 
@@ -298,17 +201,6 @@ class AsyncQueue(Generic[T]):
     __reduce__ = refuse_pickling
 
     # For the other parts of unimq
-
-    def check_open(self) -> None:
-        """Refuse the use of what was closed."""
-        if self._closed:
-            raise self._channel.closed_error()
-        self._channel.check_open()
-
-    async def run(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a part that asks the server."""
-        self.check_open()
-        return await self._client.run(call, *args, **kwargs)
 
     def stop(self) -> None:
         """End the gets that wait, and give back what nobody came for; blocking."""
@@ -339,3 +231,142 @@ class AsyncDeadLetterQueue(AsyncQueue[T]):
     ) -> int:
         self.check_open()
         return await self._client.run_in_thread(redrive, self._channel, self._parent, limit, id, rate)
+
+
+@twin_of(Client)
+class AsyncClient(Runner):
+    @without_frames
+    def __init__(
+        self,
+        url: str | URL | None = None,
+        *,
+        require: Iterable[str] = (),
+        credentials: Credentials | None = None,
+        hooks: Hooks | None = None,
+    ) -> None:
+        url = URL.parse(url)
+        super().__init__(Client(url, require=require, credentials=credentials, hooks=hooks))
+        if self.sync.hooks.around is not None:
+            self.__class__ = observed(type(self))
+        self.sync.calls = AsyncCaller(self)
+        self.url = self.sync.url
+        self._lanes: weakref.WeakValueDictionary[Hashable, Lane[Any]] = weakref.WeakValueDictionary()
+        """By what their queues were made from; what nobody has any more is forgotten."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self.sync.capabilities
+
+    @overload
+    def queue(
+        self,
+        name: str | None = None,
+        *,
+        type: None = None,
+        codec: str | None = None,
+        lease: float | timedelta | None = None,
+        max_deliveries: int | None = None,
+    ) -> AsyncQueue[Any]: ...
+    @overload
+    def queue(
+        self,
+        name: str | None = None,
+        *,
+        type: type[T],
+        codec: str | None = None,
+        lease: float | timedelta | None = None,
+        max_deliveries: int | None = None,
+    ) -> AsyncQueue[T]: ...
+    def queue(
+        self,
+        name: str | None = None,
+        *,
+        type: Any = None,  # noqa: A002
+        codec: str | None = None,
+        lease: float | timedelta | None = None,
+        max_deliveries: int | None = None,
+    ) -> AsyncQueue[Any]:
+        options = {"codec": codec, "lease": lease, "max_deliveries": max_deliveries}
+        channel = self.sync.channel(name, type, AsyncMessage, **options)
+        return AsyncQueue[Any]._of(self, (channel.name, type, channel.settings), lambda: channel)
+
+    async def queues(self) -> list[str]:
+        return await self.run(self.sync.queues)
+
+    async def get(
+        self,
+        queues: Sequence[AsyncQueue[Any]],
+        timeout: float | timedelta | None = None,
+    ) -> AsyncMessage[Any]:
+        return (await self._get(queues, 1, timeout))[0]
+
+    async def get_many(
+        self,
+        queues: Sequence[AsyncQueue[Any]],
+        limit: int = 100,
+        *,
+        timeout: float | timedelta | None = None,
+    ) -> list[AsyncMessage[Any]]:
+        return await self._get(queues, count(limit, "limit"), timeout)
+
+    async def ping(self) -> Pong:
+        return await self.run(self.sync.ping)
+
+    async def close(self) -> None:
+        await in_thread(self._stop)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        # What was never used, or is the parent's of a fork, holds nothing of this process.
+        if hasattr(self, "_lanes") and self.is_in_use():
+            msg = f"{self!r} was not closed: use `async with`, or await close()"
+            warnings.warn(msg, ResourceWarning, stacklevel=2, source=self)
+            self.end_in_background()
+
+    def __repr__(self) -> str:
+        made = hasattr(self, "sync")
+        return f"<{type(self).__name__} {self.sync.where}>" if made else f"<{type(self).__name__}, not made>"
+
+    __reduce__ = refuse_pickling
+
+    # For the other parts of unimq
+
+    def join(self, queue: AsyncQueue[T], key: Hashable, make: Callable[[], Channel[T]]) -> Lane[T]:
+        """What `queue` shares with all that are open and have the same `key`; `make` makes the first its channel."""
+        with self.lock:
+            lane = self._lanes.get(key)
+            if lane is None or lane.channel.closed:
+                lane = self._lanes[key] = Lane(self, make())
+            lane.queues.add(queue)
+        return lane
+
+    def leave(self, queue: AsyncQueue[T], lane: Lane[T]) -> None:
+        """`queue` was closed; what it shared is closed with the last."""
+        for pump in (lane.pump, *self.pumps.all):
+            pump.leave(queue)
+        with self.lock:
+            lane.queues.discard(queue)
+            is_last = not lane.queues
+        if is_last:
+            lane.close()
+
+    async def _get(
+        self, queues: Sequence[AsyncQueue[Any]], limit: int, timeout: float | timedelta | None
+    ) -> list[AsyncMessage[Any]]:
+        Several.of(self.sync, [queue._channel for queue in queues])  # what cannot be asked together is refused
+        return await get(self, tuple(dict.fromkeys(queues)), limit, timeout)
+
+    def _stop(self) -> None:
+        self.sync.calls.close()
+        for pump in self.pumps.all:
+            pump.close()
+        for lane in list(self._lanes.values()):
+            lane.close()
+        self.end()

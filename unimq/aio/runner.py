@@ -9,7 +9,7 @@ from typing import Final, ParamSpec, TypeVar
 
 from unimq.aio.pump import Pumps
 from unimq.aio.threads import in_background
-from unimq.client import Client
+from unimq.queue import Client
 
 __all__ = ["Runner"]
 

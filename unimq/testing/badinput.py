@@ -9,10 +9,9 @@ from typing import Any, Final
 import pytest
 
 from unimq.aio import AsyncClient, AsyncQueue
-from unimq.client import Client
 from unimq.errors import Empty, InvalidArgument, InvalidMessage, InvalidName, InvalidURL
 from unimq.hooks import ConnectionEvent, Hooks
-from unimq.queue import Queue
+from unimq.queue import Client, Queue
 from unimq.testing.cases import Cases
 from unimq.testing.gates import needs
 from unimq.testing.lab import PATIENCE, QUIET, Lab

@@ -10,9 +10,8 @@ from collections.abc import AsyncIterator, Coroutine, Generator, Iterable
 from typing import Any, Final, Self, TypeVar, cast
 
 from unimq.aio import AsyncClient, AsyncDeadLetterQueue, AsyncMessage, AsyncQueue
-from unimq.client import Client
 from unimq.message import Message
-from unimq.queue import DeadLetterQueue, Queue
+from unimq.queue import Client, DeadLetterQueue, Queue
 
 __all__ = ["drive", "plain", "shaped"]
 

@@ -14,9 +14,8 @@ from typing import Any, Final, Generic, Self, TypeVar, cast
 
 from unimq.aio import AsyncClient, AsyncMessage, AsyncQueue
 from unimq.capabilities import Capabilities
-from unimq.client import Client, connect
 from unimq.errors import Empty, UnimqError
-from unimq.queue import Queue
+from unimq.queue import Client, Queue, connect
 from unimq.testing.faces import drive, shaped
 from unimq.testing.gates import Face
 from unimq.url import URL

@@ -36,7 +36,7 @@ def unimq_queue(request: pytest.FixtureRequest) -> "Iterator[Queue[Any]]":
     """
     import uuid  # noqa: PLC0415 - see above
 
-    from unimq.client import connect  # noqa: PLC0415
+    from unimq.queue import connect  # noqa: PLC0415
 
     url = request.config.getoption("--unimq-url") or request.config.getini("unimq_url")
     hooks = request.getfixturevalue("unimq_seen").hooks if "unimq_seen" in request.fixturenames else None

@@ -20,8 +20,8 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 from unimq import registry
-from unimq.client import connect
 from unimq.errors import ConnectError, UnimqError
+from unimq.queue import connect
 
 if TYPE_CHECKING:
     from unimq.testing.lab import Lab

@@ -15,9 +15,8 @@ from collections.abc import Callable, Iterable, Sequence
 from types import FrameType
 from typing import Any, Final
 
-from unimq.client import connect
 from unimq.errors import BatchError, Empty, UnimqError
-from unimq.queue import Queue
+from unimq.queue import Queue, connect
 
 __all__ = ["Log"]
 

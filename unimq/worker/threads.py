@@ -13,11 +13,10 @@ from queue import SimpleQueue
 from types import FrameType
 from typing import Any, Final
 
-from unimq.client import Client
 from unimq.errors import Closed, Empty, InvalidArgument, TooLarge, UnimqError
 from unimq.message import Message
 from unimq.options import seconds
-from unimq.queue import Queue
+from unimq.queue import Client, Queue
 from unimq.url import URL
 from unimq.worker.acking import Acker
 from unimq.worker.handling import (

@@ -1,36 +1,33 @@
-"""The client: the connections of one URL, and the queues that share them."""
+"""What a client is made of: the connections of one URL, what their servers can do, and the queues on them.
+
+`Client` adds what an application may say.
+"""
 
 import time
 import weakref
-from collections.abc import Iterable, Sequence
-from datetime import timedelta
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast, overload
+from collections.abc import Iterable
+from typing import Any, Final, TypeVar
 
 from unimq import admin, registry
 from unimq.admin import Pong
 from unimq.calls import Caller
 from unimq.capabilities import Capabilities
-from unimq.channel import Channel, refuse_pickling
+from unimq.channel import Channel
 from unimq.codec import codec_for
+from unimq.credentials import Credentials
 from unimq.drivers import driver_of
 from unimq.errors import Closed, InvalidArgument, InvalidURL, Unsupported
 from unimq.hooks import Hooks
 from unimq.masking import without_frames
-from unimq.message import Letter, Message
+from unimq.message import Letter
 from unimq.naming import DEAD_SUFFIX
 from unimq.observing import observed
-from unimq.options import Settings, count, short
+from unimq.options import Settings, short
 from unimq.place import place_of
 from unimq.pool import Pool
-from unimq.queue import Queue
-from unimq.several import Several
 from unimq.url import URL
 
-if TYPE_CHECKING:
-    from unimq.credentials import Credentials
-
-__all__ = ["Client", "Pong", "connect"]
+__all__ = ["Backend"]
 
 T = TypeVar("T")
 
@@ -40,30 +37,22 @@ _CLOSE_LEAST: Final = 0.2
 """Seconds that calls have to end at least."""
 
 
-class Client:
-    """The connections of one URL. Safe to share between threads; lazy: it connects when it is first used."""
+class Backend:
+    """The connections of one URL, and the queues on them."""
+
+    calls: Caller
+    """The calls of its queues, and their replies; for unimq's own use."""
 
     @without_frames
     def __init__(
         self,
-        url: "str | URL | None" = None,
+        url: str | URL | None = None,
         *,
         require: Iterable[str] = (),
-        credentials: "Credentials | None" = None,
+        credentials: Credentials | None = None,
         hooks: Hooks | None = None,
     ) -> None:
-        """Check the URL, its options and what is required. No I/O.
-
-        Args:
-            url: The connection URL; `None` reads the environment variable `UNIMQ_URL`.
-            require: What must hold, e.g. `{"delay", "at-least-once"}`; checked again with each connection.
-            credentials: Called before each connection is made; returns the user and the password to use.
-            hooks: Functions that are told about connections, sends, receives and settlements.
-
-        Raises:
-            InvalidURL, DriverMissing: the URL cannot be used, or its client library is not installed.
-            InvalidArgument, Unsupported: a requirement nobody knows, or one that does not hold.
-        """
+        """Check the URL, its options and what is required. No I/O."""
         url = URL.parse(url)
         self.driver = driver_of(url)
         self.url = url if self.driver.path_is_queue else url.anchored()
@@ -72,8 +61,6 @@ class Client:
         self.where = str(url)
         """The masked URL, for texts."""
         self.hooks = hooks or Hooks()
-        if self.hooks.around is not None:
-            self.__class__ = observed(type(self))
         self._require = self.settings.require | _names(require)
         self._declared = self.driver.capabilities(self.url).emulating(self.settings.emulate)
         # Whether a server keeps its messages over a restart may be known only when it was met.
@@ -89,55 +76,13 @@ class Client:
         )
         self.pool.checks(self._meet)
         self._channels: weakref.WeakSet[Channel[Any]] = weakref.WeakSet()
-        self.calls = Caller(self)
-        """The calls of its queues, and their replies; for unimq's own use."""
         dead = self.settings.dead_url()
-        self._dead_client = None if dead is None else Client(dead, hooks=hooks)
+        self._dead_client = None if dead is None else type(self)(dead, hooks=hooks)
 
     @property
     def capabilities(self) -> Capabilities:
         """What the backend can do: declared for the URL, and after the first connection what the server proved."""
         return self.pool.capabilities
-
-    # Queues
-
-    @overload
-    def queue(
-        self,
-        name: str | None = None,
-        *,
-        type: None = None,
-        codec: str | None = None,
-        lease: float | timedelta | None = None,
-        max_deliveries: int | None = None,
-    ) -> Queue[Any]: ...
-    @overload
-    def queue(
-        self,
-        name: str | None = None,
-        *,
-        type: type[T],
-        codec: str | None = None,
-        lease: float | timedelta | None = None,
-        max_deliveries: int | None = None,
-    ) -> Queue[T]: ...
-    def queue(
-        self,
-        name: str | None = None,
-        *,
-        type: Any = None,  # noqa: A002 - as in Queue
-        codec: str | None = None,
-        lease: float | timedelta | None = None,
-        max_deliveries: int | None = None,
-    ) -> Queue[Any]:
-        """The queue of that name (default: the URL's) on these connections; the arguments are those of `Queue`.
-
-        Raises:
-            InvalidName, InvalidArgument, Unsupported: as `Queue`.
-        """
-        return Queue[Any]._of(
-            self.channel(name, type, Message, codec=codec, lease=lease, max_deliveries=max_deliveries)
-        )
 
     def queues(self) -> list[str]:
         """The names of the queues that exist, sorted.
@@ -151,32 +96,6 @@ class Client:
             msg = f"queues is absent on {self.where}{f' ({note})' if note else ''}; choose a backend that has it"
             raise Unsupported(msg)
         return admin.queue_names(self.pool, self._deadline())
-
-    def get(self, queues: Sequence[Queue[Any]], timeout: float | timedelta | None = None) -> Message[Any]:
-        """The next message of any of `queues`, which are this client's; `message.queue` tells which. As `Queue.get`.
-
-        Raises:
-            InvalidArgument: there is none, one is another client's, or their leases differ.
-            Empty: no message came in time.
-        """
-        several = Several.of(self, [queue._channel for queue in queues])
-        return cast("Message[Any]", several.get_many(1, timeout)[0])
-
-    def get_many(
-        self, queues: Sequence[Queue[Any]], limit: int = 100, *, timeout: float | timedelta | None = None
-    ) -> list[Message[Any]]:
-        """What is there in any of `queues`, between 1 and `limit` (up to 10000) messages; else as `get`.
-
-        It waits for the first one only. How many are from which queue is the backend's choice.
-
-        Raises:
-            InvalidArgument: as `get`, or `limit` is out of its range.
-            Empty: no message came in time.
-        """
-        several = Several.of(self, [queue._channel for queue in queues])
-        return cast("list[Message[Any]]", several.get_many(count(limit, "limit"), timeout))
-
-    # The connection
 
     def ping(self) -> Pong:
         """Prove by a round trip that the server answers; its name, version and latency.
@@ -201,22 +120,6 @@ class Client:
         self.pool.close(max(until, time.monotonic() + _CLOSE_LEAST))
         if self._dead_client is not None:
             self._dead_client.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        made = hasattr(self, "where")
-        return f"<{type(self).__name__} {self.where}>" if made else f"<{type(self).__name__}, not made>"
-
-    __reduce__ = refuse_pickling
-
-    # For the other parts of unimq
 
     def channel(self, name: str | None, type_: Any, letter: type[Letter[Any]], **options: Any) -> Channel[Any]:
         """What a queue of either face is made of."""
@@ -271,18 +174,6 @@ class Client:
         if proved != self.pool.capabilities:
             self.pool.capabilities = proved
         return self.pool.capabilities
-
-
-@without_frames
-def connect(
-    url: "str | URL | None" = None,
-    *,
-    require: Iterable[str] = (),
-    credentials: "Credentials | None" = None,
-    hooks: Hooks | None = None,
-) -> Client:
-    """A `Client` for `url`, for more than one queue on the same connections. No I/O; arguments as `Client`."""
-    return Client(url, require=require, credentials=credentials, hooks=hooks)
 
 
 def _names(require: Iterable[str]) -> frozenset[str]:
