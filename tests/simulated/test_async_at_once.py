@@ -66,6 +66,43 @@ def test_a_host_that_stands_still_holds_up_no_put_to_another(broker: Broker, oth
     asyncio.run(main())
 
 
+def test_a_host_that_stands_still_holds_up_no_ack_at_another(
+    broker: Broker, other_broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though one task after the other acks messages of one queue."""
+    goes_on, stalled = threading.Event(), threading.Event()
+    real = SimSession.ack
+
+    def ack(self: SimSession, *arguments: Any) -> Any:
+        if self.broker is broker:
+            stalled.set()
+            assert goes_on.wait(30)
+        return real(self, *arguments)
+
+    monkeypatch.setattr(SimSession, "ack", ack)
+
+    async def main() -> None:
+        async with unimq.AsyncQueue(f"simsame://{broker.name},{other_broker.name}/jobs") as queue:
+            await queue.put(0)
+            await queue.put(1)
+            here, there = sorted(
+                [await queue.get(timeout=20) for _ in range(2)],
+                key=lambda one: one._link.host.url.hosts[0].name != broker.name,
+            )
+            slow = asyncio.create_task(here.ack())
+            assert await asyncio.to_thread(stalled.wait, 30)
+            try:
+                await asyncio.wait_for(there.ack(), 20)
+                assert not slow.done()
+            finally:
+                goes_on.set()
+            await slow
+
+    asyncio.run(main())
+    assert not broker.jobs
+    assert not other_broker.jobs
+
+
 def test_where_there_is_an_order_puts_go_one_batch_after_the_other(broker: Broker, gate: Gate) -> None:
     """So what tasks put at the same time is stored as it was asked for, however slow the server is."""
 

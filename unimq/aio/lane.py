@@ -1,6 +1,7 @@
 """What the queue objects of one client share that have the same name and options: their way to the server and back."""
 
 import weakref
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar
 
@@ -12,6 +13,7 @@ from unimq.channel import Channel
 from unimq.direct import Asked, answer_each
 from unimq.driver import Outgoing
 from unimq.errors import UnimqError
+from unimq.hosts import Host
 from unimq.message import Letter, Receipt
 
 __all__ = ["Lane", "Member"]
@@ -41,11 +43,12 @@ class Lane(Generic[T]):
             self._send, client.batches, channel.deadline, self._puts_at_once
         )
         self.asks: Batcher[tuple[str, Outgoing], Receipt | None] = Batcher(self._ask, client.batches, channel.deadline)
-        self.acks: Batcher[Letter[T], None] = Batcher(
-            lambda letters, _: channel.settler.ack_many(letters), client.batches, channel.deadline
+        # By the host whose messages they are of: what stands still there holds up nothing that is for another one.
+        self.acks: defaultdict[Host | None, Batcher[Letter[T], None]] = defaultdict(
+            lambda: Batcher(lambda letters, _: channel.settler.ack_many(letters), client.batches, channel.deadline)
         )
-        self.answers: Batcher[tuple[Letter[T], Outgoing], None] = Batcher(
-            lambda replies, _: answer_each(replies), client.batches, channel.deadline
+        self.answers: defaultdict[Host | None, Batcher[tuple[Letter[T], Outgoing], None]] = defaultdict(
+            lambda: Batcher(lambda replies, _: answer_each(replies), client.batches, channel.deadline)
         )
         self.queues: weakref.WeakSet[Member] = weakref.WeakSet()
         """Those that are open."""
@@ -64,12 +67,12 @@ class Lane(Generic[T]):
         if self.client.at_once():
             await self.client.run_at_once(self.channel.settler.ack, message)
         else:
-            await self.acks.run(message)
+            await self.acks[_host_of(message)].run(message)
 
     async def reply(self, message: Letter[T], body: Any, headers: Mapping[str, str] | None) -> Receipt:
         """What `Message.reply` does, together with the replies of other tasks."""
         if message.reply_to is None and message.may_be_answered:
-            await self.answers.run((message, self.channel.sender.build(body, headers)))
+            await self.answers[_host_of(message)].run((message, self.channel.sender.build(body, headers)))
             return Receipt(None, confirmed=True, queue=message.queue)
         name, needed = self.channel.reply_address(message)
         there = self.channel.counterpart(name)
@@ -98,3 +101,8 @@ class Lane(Generic[T]):
 
     def _send(self, messages: Sequence[Outgoing], until: float) -> Sequence[Receipt | UnimqError]:
         return self.channel.sender.send(messages, None, until)
+
+
+def _host_of(message: Letter[Any]) -> Host | None:
+    """Where it came from; `None` where it was only peeked at."""
+    return None if message._link is None else message._link.host
