@@ -146,6 +146,29 @@ class TestTaking:
                 worker._taker._brought.append(queue.client.queue(queue.name).get(timeout=0))
             assert queue.stats().ready == 3
 
+    def test_a_stop_in_the_middle_loses_nothing_and_doubles_nothing(self, url: str) -> None:
+        """Counted: what was not handled is there, as if it had never been delivered."""
+        for concurrency in (2, 16):
+            done: list[int] = []
+            enough = threading.Event()
+
+            def work(message: Message[Any], done: list[int] = done, enough: threading.Event = enough) -> None:
+                done.append(message.body)
+                if len(done) >= 100:
+                    enough.set()
+                    time.sleep(0.005)
+
+            with unimq.connect(url) as client:
+                queue = client.queue()
+                queue.put_many(range(1000))
+                with running(Worker(client, work, concurrency=concurrency)) as worker:
+                    assert enough.wait(PATIENCE)
+                left = queue.get_many(10_000, timeout=0) if worker.health().done < 1000 else []
+                assert worker.health().done == len(done)
+                assert sorted([*done, *[message.body for message in left]]) == list(range(1000))
+                assert {message.delivery_count for message in left} <= {1}
+                queue.ack(left)
+
 
 class TestAcking:
     @contextmanager
