@@ -8,6 +8,7 @@ from typing import Any
 from unimq.claims import settled_by
 from unimq.errors import BatchError, UnimqError
 from unimq.message import Message
+from unimq.outcomes import like
 from unimq.queue import Queue
 
 __all__ = ["Acker"]
@@ -52,7 +53,7 @@ class Acker:
         except UnimqError as failed:
             errors = [failed] * len(wanted)
         for one, error in zip(wanted, errors, strict=True):
-            one.error = error if isinstance(error, UnimqError) else None
+            one.error = like(error) if isinstance(error, UnimqError) else None
             one.over = True
 
 
