@@ -2,7 +2,10 @@
 
 import contextlib
 import gc
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,8 +15,9 @@ import pytest
 import zmq
 
 import unimq
-from unimq.errors import ConnectError, InvalidURL, Unsupported
+from unimq.errors import ConnectError, ConnectionLost, InvalidURL, Unsupported
 from unimq.remote.serving import Holder
+from unimq_zeromq.link import Link
 
 
 def free_port() -> int:
@@ -97,6 +101,26 @@ def test_a_wrong_url_is_told(url: str, why: str) -> None:
     """Before any connection."""
     with pytest.raises(InvalidURL, match=why):
         unimq.Queue(url)
+
+
+@pytest.mark.slow
+def test_a_holder_that_stands_still_is_noticed() -> None:
+    """By heart-beats: nobody asks it for anything, and its system keeps the connection open."""
+    at = f"tcp://127.0.0.1:{free_port()}"
+    program = "import sys, unimq\nholder = unimq.serve('memory://', at=sys.argv[1])\nprint(flush=True)\nholder.wait()"
+    command = [sys.executable, "-c", program, f"zeromq+{at}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: S603 - this interpreter
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        link = Link(at, "here")
+        try:
+            link.connected(time.monotonic() + 20)
+            process.send_signal(signal.SIGSTOP)
+            with pytest.raises(ConnectionLost, match="disconnected"):
+                link.receive(time.monotonic() + 30)
+        finally:
+            link.close()
+            process.kill()
 
 
 def test_only_a_transport_can_serve() -> None:

@@ -1,14 +1,18 @@
 """Push-pull queues: foreign programs at either side, full pipes, who binds, and the end of a process."""
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 import pytest
@@ -200,6 +204,50 @@ def test_a_closed_queue_is_sent_while_the_process_lives(folder: str, plain: "zmq
         time.sleep(0.003)  # the socket is closed one second after its last user, if nothing is unread
     assert found == bodies
     pull.close(0)
+
+
+_EATS = """
+import sys, unimq
+for message in unimq.Queue(sys.argv[1]).consume(timeout=60):
+    print(message.body, flush=True)
+"""
+
+
+@contextmanager
+def eating(url: str) -> Iterator[tuple["subprocess.Popen[str]", IO[str]]]:
+    """A consumer process, and what it prints."""
+    command = [sys.executable, "-c", _EATS, url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - this interpreter
+        assert process.stdout is not None
+        try:
+            yield process, process.stdout
+        finally:
+            process.kill()
+
+
+@pytest.mark.slow
+def test_a_consumer_may_stand_still_or_be_another_one() -> None:
+    """Nothing is lost while it is stopped; when it was killed and another one is there, that one has all, in order."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url = f"zeromq+tcp://127.0.0.1:{port}/jobs?pattern=push-pull"
+    with unimq.Queue(url) as queue:
+        with eating(url) as (first, lines):
+            queue.put(-1)
+            assert lines.readline() == "-1\n"
+            first.send_signal(signal.SIGSTOP)
+            queue.put_many(range(500))
+            first.send_signal(signal.SIGCONT)
+            assert [int(lines.readline()) for _ in range(500)] == list(range(500))
+        with eating(url) as (_, lines):
+            come = threading.Thread(target=lines.readline)
+            come.start()
+            while come.is_alive():  # what was given to the first one's connection is gone with it
+                queue.put(-1)
+                come.join(0.05)
+            queue.put_many(range(500))
+            found = [int(line) for line in islice((line for line in lines if line != "-1\n"), 500)]
+            assert found == list(range(500))
 
 
 def test_a_journal_keeps_what_a_killed_consumer_held(folder: str) -> None:
