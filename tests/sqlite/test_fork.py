@@ -44,16 +44,22 @@ def test_both_sides_of_a_fork_go_on_with_queues_that_share_their_threads(tmp_pat
             gets = (childs[0].get(), client.get([childs[0], childs[2]]), queues[2].get())
             waits = [asyncio.create_task(get) for get in gets]
             await asyncio.sleep(0.05)
+            reads, writes = os.pipe()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # that threads are running is the point
                 child = os.fork()
             if child == 0:
+                os.close(writes)
+                os.read(reads, 1)
                 os._exit(in_child(client, childs))
-            assert os.waitstatus_to_exitcode((await asyncio.to_thread(os.waitpid, child, 0))[1]) == 0
             for wait in waits:
                 wait.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
             await use(client, queues, "parent")
+            os.write(writes, b"!")  # nothing here takes what is the child's any more
+            assert os.waitstatus_to_exitcode((await asyncio.to_thread(os.waitpid, child, 0))[1]) == 0
+            os.close(reads)
+            os.close(writes)
 
     asyncio.run(main())
 
