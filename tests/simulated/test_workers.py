@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from servers import Broker
+from servers import Broker, SimSession
 
 import unimq
 from unimq.testing.lab import PATIENCE
-from unimq.testing.workers import until
+from unimq.testing.workers import running, until
 
 
 async def handler(message: unimq.AsyncMessage[Any]) -> None:
@@ -62,3 +62,29 @@ def test_the_health_tells_an_outage_and_its_end(broker: Broker, face: str, caplo
     assert not thread.is_alive()
     told = [record.getMessage() for record in caplog.records]
     assert [("is away," in one, one.endswith("is back")) for one in told] == [(True, False), (False, True)], told
+
+
+@pytest.mark.parametrize("scheme", ["simsame", "simduplex"])
+def test_where_a_session_settles_while_it_waits_each_thread_asks_for_one(
+    broker: Broker, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes in a batch may cost more to settle by itself there; elsewhere what is idle is asked for together."""
+    limits: list[int] = []
+    receive = SimSession.receive
+
+    def asked(session: SimSession, queues: Any, limit: int, *rest: Any, **more: Any) -> Any:
+        limits.append(limit)
+        return receive(session, queues, limit, *rest, **more)
+
+    monkeypatch.setattr(SimSession, "receive", asked)
+    monkeypatch.setattr("unimq.worker.taking._FAR", 60.0)  # however slow the machine is
+    all_at_work = threading.Barrier(8)
+    url = f"{scheme}://{broker.name}/jobs"
+    with (
+        unimq.Queue(url) as queue,
+        running(unimq.Worker(url, lambda message: all_at_work.wait(PATIENCE), concurrency=8)) as worker,
+    ):
+        until(lambda: worker._taker.idle == 7)
+        queue.put_many(range(8))
+        until(lambda: worker.health().done == 8)
+    assert (max(limits) == 1) is (scheme == "simduplex")

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
+from unimq.claims import link_of
 from unimq.errors import Closed, Empty, UnimqError
 from unimq.message import Message
 from unimq.queue import Queue
@@ -26,11 +27,18 @@ class Taker:
     """Lets one thread at a time ask, for itself and for those that wait for it.
 
     Each by itself would wait in a connection of its own, and at the file of a store for all the others. A few at a time
-    do it where a server is far away, and others would wait for the answer that one waits for.
+    do it where a server is far away, and others would wait for the answer that one waits for. Where a session settles
+    while it waits (`duplex`), messages were sent to it for one receive, and what is settled of them by itself may cost
+    an exchange more: there each thread asks, for one message.
     """
 
-    def __init__(self, queues: Sequence[Queue[Any]], ledger: Ledger[Message[Any]], stopping: threading.Event) -> None:
+    def __init__(
+        self, queues: Sequence[Queue[Any]], ledger: Ledger[Message[Any]], stopping: threading.Event, *, alone: bool
+    ) -> None:
+        """`alone`: there is one thread."""
         self._queues = queues
+        self._each = alone
+        """Whether each thread asks for itself."""
         self._ledger = ledger
         self._stopping = stopping
         self._changed = threading.Condition()
@@ -50,11 +58,14 @@ class Taker:
         Raises:
             Closed: the client was closed.
         """
+        if self._each:
+            found = self._ask(1)
+            return found[0] if found else None
         message = self._brought_before()
         if message is not None:
             return message
         with self._changed:
-            while (message := self._brought_before()) is None and self._asking >= self._askers:
+            while (message := self._brought_before()) is None and self._asking >= self._askers and not self._each:
                 self.idle += 1
                 self._changed.wait()
                 self.idle -= 1
@@ -63,7 +74,7 @@ class Taker:
             others = max(0, min(self._limit - 1, self.idle - self._for_others))
             self._asking += 1
             self._for_others += others
-        found: list[Message[Any]] = []
+        found = []
         try:
             found = self._ask(1 + others)
         finally:
@@ -71,7 +82,8 @@ class Taker:
                 self._asking -= 1
                 self._for_others -= others
                 self._brought.extend(found)
-                self._changed.notify(max(1, len(found)))  # all that have something now but this one, and who asks next
+                # All that have something now but this one, and who asks next.
+                self._changed.notify(self.idle if self._each else max(1, len(found)))
         return self._brought_before()
 
     def left(self) -> list[Message[Any]]:
@@ -110,6 +122,11 @@ class Taker:
             self._stopping.wait(self._ledger.missed(error))
             return []
         self._ledger.reached()
+        if self._each:
+            return found
+        if found and link_of(found[0]).settling == "duplex":
+            self._each, self._limit = True, 1
+            return found
         if found and not waits and self._queues[0].client.driver.port is not None:
             self._askers = _ASKERS if time.monotonic() - began > _FAR else 1
         self._limit = min(max(2 * limit, self._limit), _MOST) if len(found) == limit else 1

@@ -97,7 +97,7 @@ class Worker:
         self._stopping = threading.Event()
         self._orders: SimpleQueue[None] = SimpleQueue()  # an Event that a signal handler sets can block for ever
         self._ledger: Ledger[Message[Any]] = Ledger(self._client.where)
-        self._taker = Taker(self._queues, self._ledger, self._stopping)
+        self._taker = Taker(self._queues, self._ledger, self._stopping, alone=concurrency == 1)
         self._ack = methodcaller("ack") if concurrency == 1 else Acker(self._queues).ack
 
     # What an application does with it
