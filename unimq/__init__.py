@@ -17,6 +17,8 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
+from unimq.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from unimq.admin import Pong
     from unimq.aio import AsyncClient, AsyncDeadLetterQueue, AsyncMessage, AsyncQueue
@@ -54,8 +56,6 @@ if TYPE_CHECKING:
     from unimq.url import URL
     from unimq.worker import AsyncWorker, Reject, Retry, RetryPolicy, Worker
     from unimq.worker.deduplicate import Deduplicate
-
-__version__ = "0.1.0"
 
 __all__ = [
     "URL",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from unimq.errors import BatchError, Closed, Empty, InvalidArgument, TooLarge, Unsupported
 from unimq.hooks import Operation
+from unimq.version import __version__
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -57,7 +58,6 @@ class OpenTelemetry:
         except ModuleNotFoundError as error:
             msg = "OpenTelemetry needs the package 'opentelemetry-api', which is not installed: pip install unimq[otel]"
             raise ModuleNotFoundError(msg, name=error.name) from error
-        from unimq import __version__  # noqa: PLC0415 - known when all is imported
 
         self._context, self._propagate, self._trace = context, propagate, trace
         self._kinds = {

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import msgspec
 
-from unimq import __version__
 from unimq.capabilities import CAPABILITY_NAMES, CapabilityName
 from unimq.driver import Delivery, Session
 from unimq.errors import LeaseLost, UnimqError, Unsupported
@@ -14,6 +13,7 @@ from unimq.remote import frames
 from unimq.remote.checks import check_fetch, check_message, check_names, check_seconds
 from unimq.remote.frames import Held, Problem
 from unimq.remote.store import Store
+from unimq.version import __version__
 
 __all__ = ["Answers"]
 

@@ -14,13 +14,13 @@ from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
-from unimq import __version__
 from unimq.capabilities import CAPABILITY_NAMES, Capabilities, absent
 from unimq.driver import BaseSession, Delivery, Outgoing, Settling, Stats
 from unimq.errors import ConnectionLost, InvalidURL, ProtocolError, Timeout, UnimqError
 from unimq.remote import frames
 from unimq.remote.checks import as_held
 from unimq.remote.frames import Held, Problem
+from unimq.version import __version__
 
 __all__ = ["RemoteSession", "Wire"]
 
