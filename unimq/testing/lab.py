@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, Self, TypeVar, cast
 
 from unimq.aio import AsyncClient, AsyncMessage, AsyncQueue
 from unimq.capabilities import Capabilities
-from unimq.errors import Empty, UnimqError
+from unimq.errors import Empty, LeaseLost, UnimqError
 from unimq.queue import Client, Queue, connect
 from unimq.testing.faces import drive, shaped
 from unimq.testing.gates import Face
@@ -152,6 +152,19 @@ class Lab:
                 return await queue.get(timeout=QUIET)
             except Empty:
                 assert time.monotonic() < until, f"no message came on {queue.name!r} in {PATIENCE:g} s"
+
+    async def settled_in_time(self, queue: AsyncQueue[Any], way: str) -> AsyncMessage[Any]:
+        """The next message, settled in that way within its short lease; once more where the machine slept."""
+        while True:
+            start = time.monotonic()
+            message = await self.receive(queue)
+            try:
+                await getattr(message, way)()
+            except LeaseLost:
+                if time.monotonic() - start <= self.lease:
+                    raise
+            else:
+                return message
 
     async def receive_many(self, queue: AsyncQueue[Any], limit: int) -> list[AsyncMessage[Any]]:
         """Up to `limit` messages, of which the first must come."""

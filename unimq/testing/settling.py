@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from unimq.errors import AlreadySettled, InvalidArgument, LeaseLost, Unsupported
+from unimq.errors import AlreadySettled, InvalidArgument, Unsupported
 from unimq.testing import processes
 from unimq.testing.cases import Cases
 from unimq.testing.gates import needs, only, unless
@@ -26,16 +26,7 @@ class Settling(Cases):
         """The message does not come again, not after its lease either."""
         queue = lab.queue(lease=lab.lease) if lab.capabilities.lease else lab.queue()
         await queue.put("x")
-        while True:
-            start = time.monotonic()
-            message = await lab.receive(queue)
-            try:
-                await message.ack()
-            except LeaseLost:
-                if time.monotonic() - start > lab.lease:
-                    continue  # the machine slept: once more
-                raise
-            break
+        await lab.settled_in_time(queue, "ack")
         await lab.nothing(queue, 1.5 * lab.lease if lab.capabilities.lease else 0.1)
         await queue.close()
         await lab.nothing(lab.queue())
@@ -290,8 +281,7 @@ class Settling(Cases):
         """For good, and without a dead letter."""
         queue = lab.queue(lease=lab.lease) if lab.capabilities.lease else lab.queue()
         await queue.put("x")
-        message = await lab.receive(queue)
-        await message.discard()
+        message = await lab.settled_in_time(queue, "discard")
         assert message.settled
         if lab.capabilities.dead_letters:
             await lab.nothing(queue.dead)
