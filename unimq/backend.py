@@ -62,7 +62,7 @@ class Backend:
         """The masked URL, for texts."""
         self.hooks = hooks or Hooks()
         self._require = self.settings.require | _names(require)
-        self._declared = self.driver.capabilities(self.url).emulating(self.settings.emulate)
+        self._declared = self._here(self.driver.capabilities(self.url))
         # Whether a server keeps its messages over a restart may be known only when it was met.
         later = {"durable"} if self._declared.survives_server_restart == "unknown" else set[str]()
         self._declared.require(self._require - later, self.where)
@@ -169,11 +169,15 @@ class Backend:
     def _meet(self) -> Capabilities:
         """What to go by after a server was met: what holds on all that were."""
         met = [host.proved for host in self.pool.hosts if host.proved is not None]
-        proved = self._declared.proved_by(capabilities.emulating(self.settings.emulate) for capabilities in met)
+        proved = self._declared.proved_by(map(self._here, met))
         proved.require(self._require, self.where)
         if proved != self.pool.capabilities:
             self.pool.capabilities = proved
         return self.pool.capabilities
+
+    def _here(self, capabilities: Capabilities) -> Capabilities:
+        """What a server can do, as it is used by this URL."""
+        return capabilities.over(len(self.url.hosts)).emulating(self.settings.emulate)
 
 
 def _names(require: Iterable[str]) -> frozenset[str]:

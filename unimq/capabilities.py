@@ -269,6 +269,10 @@ class Capabilities:
             enabled[name] = replace(capability, enabled=True)
         return replace(self, **enabled) if enabled else self  # type: ignore[arg-type]
 
+    def over(self, hosts: int) -> "Capabilities":
+        """What of these holds for messages that are spread over so many hosts: each of them has an order of its own."""
+        return replace(self, order="none") if hosts > 1 else self
+
     def missing(self, requirement: str) -> str | None:
         """Why `requirement` does not hold, or `None` when it does.
 
@@ -295,7 +299,7 @@ class Capabilities:
         seen = {
             "at-least-once": f"the guarantee is {self.guarantee}",
             "kept-once-received": f"the guarantee is {self.guarantee}",
-            "fifo": f"the order is {self.order}",
+            "fifo": f"the order is {self.order}, as it always is over several hosts",
             "confirmed": "puts are accepted, not confirmed",
             "durable": f"surviving a server restart: {self.survives_server_restart}",
             "crash-counted": "deliveries that end in a crash are not counted",

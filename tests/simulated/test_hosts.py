@@ -134,3 +134,16 @@ def test_a_host_that_failed_is_left_out_for_a_while(
             time.sleep(0.001)
         assert [pool.order()[0] for _ in range(2)] in ([bad, good], [good, bad])
         assert {pool.order(key)[0] for key in keys[2:]} == {bad, good}
+
+
+def test_several_hosts_have_no_order_as_a_whole(broker: Broker, other_broker: Broker) -> None:
+    """Whoever needs one is told so before anything is sent; and it is so after the servers were met, too."""
+    one, two = f"simsame://{broker.name}/jobs", f"simsame://{broker.name},{other_broker.name}/jobs"
+    unimq.Queue(f"{one}?require=fifo").close()
+    with pytest.raises(unimq.Unsupported, match="over several hosts"):
+        unimq.Queue(f"{two}?require=fifo")
+    with unimq.Queue(one) as alone, unimq.Queue(two) as queue:
+        alone.put(0)
+        queue.put_many([1, 2])
+        assert alone.capabilities.order != "none"
+        assert queue.capabilities.order == "none"

@@ -90,9 +90,10 @@ def test_an_expired_message_is_never_delivered_and_is_removed(session: SQLiteSes
 
 def test_what_expires_while_it_is_held_can_be_settled_and_does_not_come_back(session: SQLiteSession, path: str) -> None:
     """It belongs to its consumer until the lease ends."""
-    put(session, b"x", b"y", expires_at=time.time() + 0.05)
+    expires_at = time.time() + 0.5
+    put(session, b"x", b"y", expires_at=expires_at)
     held, given_back = get(session, 2)
-    time.sleep(0.06)
+    time.sleep(max(0.0, expires_at - time.time()) + 0.01)
     assert session.ack([held], INF) == [None]
     assert session.release([given_back], 0.0, INF) == [None]
     assert get(session) == []

@@ -89,10 +89,11 @@ class Lane(Generic[T]):
         self.channel.close()
 
     def _puts_at_once(self) -> int:
-        """One for each host where puts have an order: it is that in which they are asked for."""
-        if self.channel.capabilities.order == "none":
-            return _AT_ONCE
-        return min(len(self.channel.pool.hosts), _AT_ONCE)
+        """One where puts have an order, which is that in which they are asked for; one for each of several hosts."""
+        hosts = len(self.channel.pool.hosts)
+        if hosts > 1:
+            return min(hosts, _AT_ONCE)
+        return _AT_ONCE if self.channel.capabilities.order == "none" else 1
 
     def _ask(self, requests: Sequence[tuple[str, Outgoing]], until: float) -> Sequence[Receipt | UnimqError | None]:
         numbers, messages = [number for number, _ in requests], [message for _, message in requests]

@@ -63,7 +63,7 @@ def _declared(url: str | None) -> tuple[URL, Capabilities]:
     parsed = URL.parse(url)
     driver = driver_of(parsed)
     settings = Settings.read(parsed, driver.options)
-    return parsed, driver.capabilities(parsed).emulating(settings.emulate)
+    return parsed, driver.capabilities(parsed).over(len(parsed.hosts)).emulating(settings.emulate)
 
 
 def _level(capability: Capability) -> str:
