@@ -273,11 +273,19 @@ def test_another_store_is_refused(served: Served) -> None:
         session.meet(in_time())
 
 
-@pytest.mark.parametrize("profile", ["activemq"])
-def test_what_cannot_be_served_is_refused(profile: str) -> None:
-    """A store whose leases end with the connection, with the reason."""
-    with pytest.raises(Unsupported, match="leases end with the connection"):
-        Served(f"memory://?profile={profile}", unheard)
+@pytest.mark.parametrize(
+    ("store", "why"),
+    [
+        ("memory://?profile=activemq", "leases end with the connection"),
+        ("memory://?profile=memcacheq", "at-most-once"),
+        ("memcacheq://nowhere.invalid", "at-most-once"),
+        ("zeromq://nowhere.invalid/q?pattern=push-pull", "at-most-once"),
+    ],
+)
+def test_what_cannot_be_served_is_refused(store: str, why: str) -> None:
+    """With the reason, before it is connected to."""
+    with pytest.raises(Unsupported, match=f"cannot be served: .*{why}"):
+        Served(store, unheard)
 
 
 def test_a_store_that_wants_signs_of_life_gets_them(served: Served) -> None:
