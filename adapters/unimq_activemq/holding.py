@@ -8,12 +8,13 @@ narrowed to one of those. Its consumer has the highest priority, so that nobody 
 """
 
 import threading
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from unimq.errors import Timeout
 from unimq_activemq.frames import Frame, encode
-from unimq_activemq.mapping import destination
+from unimq_activemq.mapping import destination, is_expired
 from unimq_activemq.wire import Subscription, Token, Wire
 
 __all__ = ["FENCE", "Holding", "Taken", "subscribe"]
@@ -28,6 +29,11 @@ _GUARD: Final = {**_TAKING, "activemq.prefetchSize": "1", "activemq.exclusive": 
 _NARROW: Final = {**_TAKING, "activemq.priority": "127"}
 _SELECTOR: Final = 6000
 """Characters of ids in one selector: a broker takes header lines of 10 KiB, and colons are escaped."""
+
+_GONE: Final = 1.0
+"""Seconds after which what was in hand, and has not been delivered again, is somebody else's."""
+_ASK_AGAIN: Final = 0.01
+"""Seconds until the next look whether another session still guards the queue."""
 
 _Command = tuple[str, dict[str, str]]
 
@@ -141,10 +147,10 @@ class Holding:
     def narrow(self, one: Subscription, keep: Collection[Token], deadline: float) -> None:
         """Keep these, and give back what else has come, to the front and in order; then nothing more comes.
 
-        What is kept is delivered again, to subscriptions that get nothing else: what is lost on that way has expired.
+        What is kept is delivered again, to subscriptions that get nothing else.
         """
         with self._taking:
-            kept = {frame.headers["message-id"]: token for token, frame in one.held.items() if token in keep}
+            kept = {frame.headers["message-id"]: (token, frame) for token, frame in one.held.items() if token in keep}
             for token in list(one.held):
                 self._forgotten(token)
             self._wire.subscriptions.pop(one.id, None)
@@ -152,7 +158,7 @@ class Holding:
             self.end([one], deadline)
             return
         parts = [self.new(one.queue, len(ids)) for ids in _parts(kept)]
-        wire, guard, fence, receipt = self._wire, self._wire.name(), self.new(one.queue, 0), self._wire.receipt()
+        wire, guard, receipt = self._wire, self._wire.name(), self._wire.receipt()
         frames = [subscribe(guard, one.destination, _GUARD)]
         for part, ids in zip(parts, _parts(kept), strict=True):
             part.takes_more = False
@@ -160,19 +166,40 @@ class Holding:
             frames.append(subscribe(part.id, part.destination, {**_NARROW, **how}))
         ends = [self._end(one), ("UNSUBSCRIBE", {"id": guard, "receipt": receipt})]
         frames += [encode(command, headers) for command, headers in ends]
-        wire.write(b"".join([*frames, subscribe(fence.id, fence.destination, FENCE)]), deadline)
+        wire.write(b"".join(frames), deadline)
+        self._await(parts, {message: frame for message, (_, frame) in kept.items()}, deadline)
         wire.answers([receipt], deadline)
-        if not wire.wait(lambda: fence.ended or all(len(part.frames) == part.prefetch for part in parts), deadline):
-            msg = "the broker did not deliver in time what was in hand"
-            raise Timeout(msg)
-        wire.write(encode(*self._end(fence)), deadline)
         for part in parts:
             while part.frames:
                 frame = part.frames.popleft()
-                token = kept[frame.headers["message-id"]]
+                token, _ = kept[frame.headers["message-id"]]
                 part.held[token] = frame
                 self._subscriptions[token] = part
         self.end([part for part in parts if not part.held], deadline)
+
+    def _await(self, parts: Sequence[Subscription], wanted: Mapping[str, Frame], deadline: float) -> None:
+        """Wait until what is `wanted` has come to its subscriptions.
+
+        A fence may come before it: while another session guards the queue nobody gets anything. So it is asked again,
+        until all is there that has not expired; what has not come after a second has gone to somebody else.
+        """
+        wire, give_up = self._wire, time.monotonic() + _GONE
+        while True:
+            fence = self.new(parts[0].queue, 0)
+            wire.write(subscribe(fence.id, fence.destination, FENCE), deadline)
+
+            def is_there() -> bool:
+                return all(len(part.frames) == part.prefetch for part in parts)
+
+            if not wire.wait(lambda: fence.ended or is_there(), deadline):  # noqa: B023 - it is called in this round
+                msg = "the broker did not deliver in time what was in hand"
+                raise Timeout(msg)
+            wire.write(encode(*self._end(fence)), deadline)
+            come = {frame.headers["message-id"] for part in parts for frame in part.frames}
+            late = [message for message, frame in wanted.items() if message not in come and not is_expired(frame)]
+            if not late or time.monotonic() >= give_up:
+                return
+            wire.wait(is_there, time.monotonic() + _ASK_AGAIN)
 
     def _forgotten(self, token: Token) -> Frame:
         return self._subscriptions.pop(token).held.pop(token)

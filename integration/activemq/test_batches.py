@@ -1,6 +1,7 @@
 """What is taken together: nothing comes with it that nobody asked for, and the order of the rest stays as it was."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
@@ -167,3 +168,25 @@ def test_a_greedy_consumer_gets_nothing_that_is_in_hand(url: str, queue: unimq.Q
         assert again.body == b"1"
     finally:
         program.connection.disconnect()
+
+
+def test_many_settle_parts_at_once(queue: unimq.Queue[int], url: str, name: str) -> None:
+    """Each session guards the queue for a moment while it does, and none loses what it has in hand by that."""
+    queue.put_many(range(600))
+
+    def work(_: int) -> list[int]:
+        done: list[int] = []
+        with unimq.Queue(f"{url}/{name}", type=int) as mine:
+            while len(done) < 600:
+                try:
+                    batch = mine.get_many(6, timeout=2)
+                except unimq.Empty:
+                    break
+                for message in batch:
+                    message.ack()
+                    done.append(message.body)
+        return done
+
+    with ThreadPoolExecutor(8) as threads:
+        done = [body for bodies in threads.map(work, range(8)) for body in bodies]
+    assert sorted(done) == [*range(600)]
