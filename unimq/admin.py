@@ -6,10 +6,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from unimq.channel import Channel
 from unimq.driver import Delivery, Session, Stats
+from unimq.endpoint import Endpoint
 from unimq.errors import Unsupported
-from unimq.message import Letter
+from unimq.message import BaseMessage
 from unimq.pool import Pool
 from unimq.sender import text
 
@@ -44,9 +44,9 @@ def queue_names(pool: Pool, deadline: float) -> list[str]:
     return sorted({name for names in each for name in names})
 
 
-def stats(channel: Channel[Any]) -> Stats:
+def stats(endpoint: Endpoint[Any]) -> Stats:
     """The sums over all hosts; the age is the oldest of all."""
-    each = _ask("stats", channel, lambda session, deadline: session.stats(channel.name, deadline))
+    each = _ask("stats", endpoint, lambda session, deadline: session.stats(endpoint.name, deadline))
     if len(each) == 1:
         return each[0]
     ages = [one.oldest for one in each if one.oldest is not None]
@@ -59,48 +59,48 @@ def stats(channel: Channel[Any]) -> Stats:
     )
 
 
-def size(channel: Channel[Any]) -> int:
+def size(endpoint: Endpoint[Any]) -> int:
     """Ready and delayed messages."""
-    counts = stats(channel)
+    counts = stats(endpoint)
     if counts.ready is None:
-        msg = f"size: the server of {channel.where} does not tell how many messages queue {channel.shown!r} holds"
+        msg = f"size: the server of {endpoint.where} does not tell how many messages queue {endpoint.shown!r} holds"
         raise Unsupported(msg)
     return counts.ready + (counts.delayed or 0)
 
 
-def peek(channel: Channel[Any], limit: int) -> list[Letter[Any]]:
+def peek(endpoint: Endpoint[Any], limit: int) -> list[BaseMessage[Any]]:
     """Up to `limit` ready messages, host by host; of each no more than it can show."""
-    most = min(limit, channel.capabilities.limits.peek or limit)
-    each = _ask("peek", channel, lambda session, deadline: session.peek(channel.name, most, deadline))
-    return [_peeked(channel, raw) for deliveries in each for raw in deliveries][:limit]
+    most = min(limit, endpoint.capabilities.limits.peek or limit)
+    each = _ask("peek", endpoint, lambda session, deadline: session.peek(endpoint.name, most, deadline))
+    return [_peeked(endpoint, raw) for deliveries in each for raw in deliveries][:limit]
 
 
-def purge(channel: Channel[Any]) -> int:
+def purge(endpoint: Endpoint[Any]) -> int:
     """How many were removed from all hosts."""
-    return sum(_ask("purge", channel, lambda session, deadline: session.purge(channel.name, deadline)))
+    return sum(_ask("purge", endpoint, lambda session, deadline: session.purge(endpoint.name, deadline)))
 
 
-def cancel(channel: Channel[Any], message_id: str) -> bool:
+def cancel(endpoint: Endpoint[Any], message_id: str) -> bool:
     """Whether some host had it."""
     text(message_id, "id", 200)
-    return any(_ask("cancel", channel, lambda session, deadline: session.cancel(channel.name, message_id, deadline)))
+    return any(_ask("cancel", endpoint, lambda session, deadline: session.cancel(endpoint.name, message_id, deadline)))
 
 
-def delete(channel: Channel[Any]) -> None:
+def delete(endpoint: Endpoint[Any]) -> None:
     """Remove it from all hosts."""
-    _ask("delete", channel, lambda session, deadline: session.delete(channel.name, deadline))
+    _ask("delete", endpoint, lambda session, deadline: session.delete(endpoint.name, deadline))
 
 
-def _ask(capability: str, channel: Channel[Any], call: Callable[[Session, float], R]) -> list[R]:
-    channel.check_open()
-    if not channel.capabilities[capability]:
-        channel.refuse(capability)
-    return channel.pool.ask_hosts(call, channel.deadline())
+def _ask(capability: str, endpoint: Endpoint[Any], call: Callable[[Session, float], R]) -> list[R]:
+    endpoint.check_open()
+    if not endpoint.capabilities[capability]:
+        endpoint.refuse(capability)
+    return endpoint.pool.ask_hosts(call, endpoint.deadline())
 
 
-def _peeked(channel: Channel[Any], raw: Delivery) -> Letter[Any]:
-    delivery, invalid = channel.decode(raw)
-    return channel.letter(channel.owner, None, raw, delivery, invalid)
+def _peeked(endpoint: Endpoint[Any], raw: Delivery) -> BaseMessage[Any]:
+    delivery, invalid = endpoint.decode(raw)
+    return endpoint.message_type(endpoint.owner, None, raw, delivery, invalid)
 
 
 def _sum(counts: list[int | None]) -> int | None:

@@ -12,14 +12,14 @@ from unimq import admin, registry
 from unimq.admin import Pong
 from unimq.calls import Caller
 from unimq.capabilities import Capabilities
-from unimq.channel import Channel
 from unimq.codec import codec_for
 from unimq.credentials import Credentials
 from unimq.drivers import driver_of
+from unimq.endpoint import Endpoint
 from unimq.errors import Closed, InvalidArgument, InvalidURL, Unsupported
 from unimq.hooks import Hooks
 from unimq.masking import without_frames
-from unimq.message import Letter
+from unimq.message import BaseMessage
 from unimq.naming import DEAD_SUFFIX
 from unimq.observing import observed
 from unimq.options import Settings, short
@@ -75,7 +75,7 @@ class Backend:
             capabilities=self._declared,
         )
         self.pool.checks(self._meet)
-        self._channels: weakref.WeakSet[Channel[Any]] = weakref.WeakSet()
+        self._endpoints: weakref.WeakSet[Endpoint[Any]] = weakref.WeakSet()
         dead = self.settings.dead_url()
         self._dead_client = None if dead is None else type(self)(dead, hooks=hooks)
 
@@ -114,14 +114,16 @@ class Backend:
         """
         until = time.monotonic() + _CLOSE_MOST
         self.calls.close()
-        for channel in list(self._channels):
-            channel.close(until)
+        for endpoint in list(self._endpoints):
+            endpoint.close(until)
         self.pool.end_later(until)
         self.pool.close(max(until, time.monotonic() + _CLOSE_LEAST))
         if self._dead_client is not None:
             self._dead_client.close()
 
-    def channel(self, name: str | None, type_: Any, letter: type[Letter[Any]], **options: Any) -> Channel[Any]:
+    def endpoint(
+        self, name: str | None, type_: Any, message_type: type[BaseMessage[Any]], **options: Any
+    ) -> Endpoint[Any]:
         """What a queue of either face is made of."""
         self.check_open()
         settings = self.settings.but(**{key: value for key, value in options.items() if value is not None})
@@ -132,30 +134,32 @@ class Backend:
                 raise InvalidArgument(msg)
             if name == settings.dead:
                 raise self._own_dead(name)
-        letter = letter if self.hooks.around is None else observed(letter)
-        channel: Channel[Any] = Channel(self, name, settings, codec_for(settings.codec, type_), letter=letter)
-        self._channels.add(channel)
-        if settings.dead is not None and not channel.is_dead:
-            dead = channel.dead_channel()  # whether its name can be used is known now, and not at the first reject
+        message_type = message_type if self.hooks.around is None else observed(message_type)
+        endpoint: Endpoint[Any] = Endpoint(
+            self, name, settings, codec_for(settings.codec, type_), message_type=message_type
+        )
+        self._endpoints.add(endpoint)
+        if settings.dead is not None and not endpoint.is_dead:
+            dead = endpoint.dead_endpoint()  # whether its name can be used is known now, and not at the first reject
             theirs = dead.pool
             if dead.name == name and place_of(theirs.driver, theirs.url) == place_of(self.driver, self.url):
                 raise self._own_dead(name)
-        return channel
+        return endpoint
 
     def _own_dead(self, name: str) -> InvalidURL:
         return InvalidURL(f"{self.where}: option dead: {name!r} is the queue itself: name another one, or leave it out")
 
-    def dead_channel(self, parent: Channel[T]) -> Channel[T]:
-        """The dead-letter channel of `parent`: its sibling, or what `?dead=` names."""
+    def dead_endpoint(self, parent: Endpoint[T]) -> Endpoint[T]:
+        """The dead-letter endpoint of `parent`: its sibling, or what `?dead=` names."""
         sibling = parent.name + DEAD_SUFFIX
         client, name = self, parent.settings.dead or sibling
         if self._dead_client is not None:
             client = self._dead_client
             name = client.url.queue_name(path_is_queue=client.driver.path_is_queue) or sibling
         settings = client.settings.but(codec=parent.settings.codec, lease=parent.settings.lease)
-        channel = Channel(client, name, settings, parent.codec, letter=parent.letter, is_dead=True)
-        client._channels.add(channel)
-        return channel
+        endpoint = Endpoint(client, name, settings, parent.codec, message_type=parent.message_type, is_dead=True)
+        client._endpoints.add(endpoint)
+        return endpoint
 
     def check_open(self) -> None:
         """Refuse the use of what was closed."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from unimq.driver import Delivery
-from unimq.hosts import Link
+from unimq.hosts import PooledSession
 
 __all__ = ["Beats"]
 
@@ -19,40 +19,42 @@ _BEAT_MOST: Final = 1.0
 class Beats:
     """Lets sessions give signs, where their driver wants it."""
 
-    def __init__(self, use: Callable[[Link, float, Callable[[Link], None]], None]) -> None:
-        """`use` runs a call with a link that is free at a time, and raises where it is not."""
+    def __init__(self, use: Callable[[PooledSession, float, Callable[[PooledSession], None]], None]) -> None:
+        """`use` runs a call with a session that is free at a time, and raises where it is not."""
         self._use = use
 
-    def begin(self, link: Link) -> None:
-        """Keep `link` alive from now on."""
-        if link.session.beat_every is not None:
-            self._at(link, time.monotonic() + link.session.beat_every)
+    def begin(self, pooled: PooledSession) -> None:
+        """Keep `pooled` alive from now on."""
+        if pooled.session.beat_every is not None:
+            self._at(pooled, time.monotonic() + pooled.session.beat_every)
 
-    def after(self, link: Link, deliveries: Sequence[Delivery]) -> None:
-        """Let `link` give a sign when the first of its leases has ended, too: some servers notice only then."""
+    def after(self, pooled: PooledSession, deliveries: Sequence[Delivery]) -> None:
+        """Let `pooled` give a sign when the first of its leases has ended, too: some servers notice only then."""
         ends = min((d.lease_until for d in deliveries if d.lease_until is not None), default=math.inf)
-        if link.session.beat_every is not None and ends + _LAPSE < link.beat_at:
-            self._at(link, ends + _LAPSE)
+        if pooled.session.beat_every is not None and ends + _LAPSE < pooled.beat_at:
+            self._at(pooled, ends + _LAPSE)
 
-    def _at(self, link: Link, when: float) -> None:
-        link.beat_at = when
-        link.host.scheduler.at(when, lambda: self._beat(link, when))
+    def _at(self, pooled: PooledSession, when: float) -> None:
+        pooled.beat_at = when
+        pooled.host.scheduler.at(when, lambda: self._beat(pooled, when))
 
-    def _beat(self, link: Link, due: float) -> None:
-        every = link.session.beat_every
-        if not link.alive or link.beat_at != due or every is None:
+    def _beat(self, pooled: PooledSession, due: float) -> None:
+        every = pooled.session.beat_every
+        if not pooled.alive or pooled.beat_at != due or every is None:
             return
         try:
-            self._use(link, 0.0, _give_sign)  # where it is in use, that is a sign as well
+            self._use(pooled, 0.0, _give_sign)  # where it is in use, that is a sign as well
         finally:
-            if link.alive:
-                link.beat_at = math.inf
+            if pooled.alive:
+                pooled.beat_at = math.inf
                 now = time.monotonic()
-                self.after(link, [d for d in link.held.values() if d.lease_until is not None and d.lease_until > now])
-                if now + every < link.beat_at:
-                    self._at(link, now + every)
+                self.after(
+                    pooled, [d for d in pooled.held.values() if d.lease_until is not None and d.lease_until > now]
+                )
+                if now + every < pooled.beat_at:
+                    self._at(pooled, now + every)
 
 
-def _give_sign(link: Link) -> None:
-    link.session.beat(time.monotonic() + min(link.session.beat_every or _BEAT_MOST, _BEAT_MOST))
-    link.drop_ended()
+def _give_sign(pooled: PooledSession) -> None:
+    pooled.session.beat(time.monotonic() + min(pooled.session.beat_every or _BEAT_MOST, _BEAT_MOST))
+    pooled.drop_ended()

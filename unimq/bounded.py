@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from unimq.admin import stats
-from unimq.channel import Channel
+from unimq.endpoint import Endpoint
 from unimq.errors import Empty
-from unimq.message import Letter
+from unimq.message import BaseMessage
 
 __all__ = ["there_at_start"]
 
@@ -17,48 +17,48 @@ _LOOK: Final = 0.5
 
 
 def there_at_start(
-    channel: Channel[Any],
+    endpoint: Endpoint[Any],
     limit: int | None,
-    born: Callable[[Letter[Any]], float],
+    born: Callable[[BaseMessage[Any]], float],
     *,
     batch: int = 1,
     pause: float = 0.0,
-) -> Iterator[list[Letter[Any]]]:
+) -> Iterator[list[BaseMessage[Any]]]:
     """What is ready now, up to `batch` at a time and `limit` in all, each batch in the hands of whoever iterates.
 
     What came later stays, or whoever puts it, perhaps because it was taken, would keep this going for ever. Where the
-    server counts exactly its count says how many they are; elsewhere `born` does: since when the letter is there, in
+    server counts exactly its count says how many they are; elsewhere `born` does: since when the message is there, in
     seconds since the Unix epoch, long ago where that is unknown. From one batch to the next there are `pause` seconds
     at least, in which nothing is taken.
     """
     start = time.time()
-    waiting = _waiting(channel)
+    waiting = _waiting(endpoint)
     left = min(math.inf if waiting is None else waiting, math.inf if limit is None else limit)
     due = -math.inf
     while left > 0:
-        _sleep_until(due, channel)
+        _sleep_until(due, endpoint)
         due = max(due, time.monotonic()) + pause
         try:
-            letters = channel.receiver.get_many(int(min(batch, left)), 0.0)
+            messages = endpoint.receiver.get_many(int(min(batch, left)), 0.0)
         except Empty:
             return
-        young = [] if waiting is not None else [letter for letter in letters if born(letter) > start]
-        channel.settler.give_back(young)
-        left = 0 if young else left - len(letters)
-        if old := [letter for letter in letters if letter not in young]:
+        young = [] if waiting is not None else [message for message in messages if born(message) > start]
+        endpoint.settler.give_back(young)
+        left = 0 if young else left - len(messages)
+        if old := [message for message in messages if message not in young]:
             yield old
 
 
-def _sleep_until(due: float, channel: Channel[Any]) -> None:
+def _sleep_until(due: float, endpoint: Endpoint[Any]) -> None:
     """A close ends it soon."""
     while (rest := due - time.monotonic()) > 0:
-        channel.check_open()
+        endpoint.check_open()
         time.sleep(min(rest, _LOOK))
 
 
-def _waiting(channel: Channel[Any]) -> int | None:
+def _waiting(endpoint: Endpoint[Any]) -> int | None:
     """How many are ready, where that is known for certain."""
-    if not channel.capabilities.stats:
+    if not endpoint.capabilities.stats:
         return None
-    counts = stats(channel)
+    counts = stats(endpoint)
     return None if counts.approximate or counts.ready is None else counts.ready

@@ -5,9 +5,9 @@ from datetime import timedelta
 from typing import Any, Generic, TypeVar, cast
 
 from unimq.calls import Caller, Listener
-from unimq.channel import Channel
+from unimq.endpoint import Endpoint
 from unimq.errors import BatchError, UnimqError
-from unimq.message import Letter, Message
+from unimq.message import BaseMessage, Message
 from unimq.sender import bodies_of
 
 __all__ = ["Calling", "in_order"]
@@ -18,7 +18,7 @@ T = TypeVar("T")
 class Calling(Generic[T]):
     """What a queue offers to those who want replies."""
 
-    _channel: Channel[T]
+    _endpoint: Endpoint[T]
 
     def call(
         self,
@@ -71,28 +71,28 @@ class Calling(Generic[T]):
         timeout: float | timedelta | None,
         headers: Mapping[str, str] | None,
         on_progress: Listener | None = None,
-    ) -> "list[Letter[Any] | BaseException]":
-        channel = self._channel
-        caller: Caller = channel.client.calls
-        with caller.asking(channel, bodies, headers, timeout, on_progress) as asked:
-            sent = caller.send(channel, asked)
+    ) -> "list[BaseMessage[Any] | BaseException]":
+        endpoint = self._endpoint
+        caller: Caller = endpoint.client.calls
+        with caller.asking(endpoint, bodies, headers, timeout, on_progress) as asked:
+            sent = caller.send(endpoint, asked)
             waited = zip(sent, asked.slots, strict=True)
             return [
-                one if isinstance(one, UnimqError) else slot.wait(asked.deadline) or caller.too_late(channel)
+                one if isinstance(one, UnimqError) else slot.wait(asked.deadline) or caller.too_late(endpoint)
                 for one, slot in waited
             ]
 
 
-def in_order(outcomes: "Sequence[Letter[Any] | BaseException]") -> "list[Letter[Any]]":
+def in_order(outcomes: "Sequence[BaseMessage[Any] | BaseException]") -> "list[BaseMessage[Any]]":
     """The replies, if there is one to each request."""
     failed = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
     if failed:
         msg = f"call_many: {len(failed)} of {len(outcomes)} have no reply, the first because: {failed[0]}"
         raise BatchError(msg, outcomes) from failed[0]
-    return cast("list[Letter[Any]]", outcomes)
+    return cast("list[BaseMessage[Any]]", outcomes)
 
 
-def _one(outcomes: "Sequence[Letter[Any] | BaseException]") -> "Letter[Any]":
+def _one(outcomes: "Sequence[BaseMessage[Any] | BaseException]") -> "BaseMessage[Any]":
     (outcome,) = outcomes
     if isinstance(outcome, BaseException):
         raise outcome

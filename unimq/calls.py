@@ -19,9 +19,9 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
 
 from unimq import headers as reserved
 from unimq.answering import Progress
-from unimq.channel import Channel
 from unimq.direct import Asked, Direct, Found, is_direct
 from unimq.driver import Delivery, Outgoing, Session
+from unimq.endpoint import Endpoint
 from unimq.errors import (
     BatchError,
     Closed,
@@ -33,7 +33,7 @@ from unimq.errors import (
     Timeout,
     UnimqError,
 )
-from unimq.message import Letter
+from unimq.message import BaseMessage
 from unimq.options import short, timeout_seconds
 from unimq.outcomes import like
 from unimq.receipts import Receipt
@@ -73,7 +73,7 @@ class Reported(NamedTuple):
 
 class _Waiting(NamedTuple):
     slot: Any
-    channel: Channel[Any]
+    endpoint: Endpoint[Any]
     """Where the request went."""
     listener: Listener | None
 
@@ -84,13 +84,13 @@ class Slot:
     __slots__ = ("_outcomes",)
 
     def __init__(self) -> None:
-        self._outcomes: SimpleQueue[Letter[Any] | Reported | BaseException] = SimpleQueue()
+        self._outcomes: SimpleQueue[BaseMessage[Any] | Reported | BaseException] = SimpleQueue()
 
-    def fill(self, outcome: Letter[Any] | Reported | BaseException) -> None:
+    def fill(self, outcome: BaseMessage[Any] | Reported | BaseException) -> None:
         """Let the one who waits have it."""
         self._outcomes.put(outcome)
 
-    def wait(self, until: float) -> Letter[Any] | BaseException | None:
+    def wait(self, until: float) -> BaseMessage[Any] | BaseException | None:
         """The reply, or what is raised in its place; `None` when there is none at `until`, a monotonic time.
 
         What is reported meanwhile is told here, in the thread that waits; what a listener raises is raised.
@@ -108,7 +108,7 @@ class Slot:
 class _Queue(Protocol):
     """A queue of either face."""
 
-    _channel: Channel[Any]
+    _endpoint: Endpoint[Any]
 
 
 class Client(Protocol):
@@ -134,7 +134,7 @@ class Caller:
         self._direct = Direct(self._lock)
         self._numbers = itertools.count(1)
         self._waiting: dict[str | None, _Waiting] = {}
-        self._own: dict[str, Channel[Any]] = {}
+        self._own: dict[str, Endpoint[Any]] = {}
         self._faces: dict[tuple[str, str], _Queue] = {}
         self._cancellation = Cancellation()
         self._thread: threading.Thread | None = None
@@ -145,7 +145,7 @@ class Caller:
     @contextmanager
     def asking(
         self,
-        channel: Channel[T],
+        endpoint: Endpoint[T],
         bodies: Iterable[T],
         headers: Mapping[str, str] | None,
         timeout: float | timedelta | None,
@@ -155,25 +155,25 @@ class Caller:
 
         Everything that can be refused is refused before any I/O. The requests expire when nobody waits any more.
         """
-        channel.check_open()
-        if not channel.capabilities.call:
-            channel.refuse("call")
-        if listener is not None and not channel.capabilities.progress:
-            channel.refuse("progress")
+        endpoint.check_open()
+        if not endpoint.capabilities.call:
+            endpoint.refuse("call")
+        if listener is not None and not endpoint.capabilities.progress:
+            endpoint.refuse("progress")
         if self._pid != os.getpid():
             self._forget()  # the replies to a parent's calls are the parent's
-        lasts = _lasting(timeout, channel)
+        lasts = _lasting(timeout, endpoint)
         deadline = time.monotonic() + lasts
-        ttl = lasts if channel.capabilities.ttl else None
-        about: dict[str, Any] = {} if is_direct(channel) else {"ttl": ttl, "reply_to": self._name}
+        ttl = lasts if endpoint.capabilities.ttl else None
+        about: dict[str, Any] = {} if is_direct(endpoint) else {"ttl": ttl, "reply_to": self._name}
         requests: dict[str, Outgoing] = {}
         for body in bodies:
             number = f"{next(self._numbers):x}"
             if about:
                 about["correlation_id"] = number
-            requests[number] = channel.sender.build(body, headers, **about)
+            requests[number] = endpoint.sender.build(body, headers, **about)
         slots = {number: self.slot() for number in requests}
-        self._expect({number: _Waiting(slot, channel, listener) for number, slot in slots.items()}, channel)
+        self._expect({number: _Waiting(slot, endpoint, listener) for number, slot in slots.items()}, endpoint)
         try:
             yield Asked(list(requests), list(requests.values()), list(slots.values()), deadline)
         finally:
@@ -181,12 +181,12 @@ class Caller:
                 left = [number for number in slots if self._waiting.pop(number, None) is not None]
             self._direct.forget(left)
 
-    def send(self, channel: Channel[Any], asked: Asked) -> Sequence[Receipt | UnimqError | None]:
+    def send(self, endpoint: Endpoint[Any], asked: Asked) -> Sequence[Receipt | UnimqError | None]:
         """Send the requests; an error for each that was not."""
-        if is_direct(channel):
-            return self._direct.ask(channel.name, asked, lambda: self._waiting.keys().isdisjoint(asked.numbers))
+        if is_direct(endpoint):
+            return self._direct.ask(endpoint.name, asked, lambda: self._waiting.keys().isdisjoint(asked.numbers))
         try:
-            return channel.sender.send_many(asked.messages, None, asked.deadline)
+            return endpoint.sender.send_many(asked.messages, None, asked.deadline)
         except BatchError as error:
             return cast("list[Receipt | UnimqError]", error.outcomes)
 
@@ -194,21 +194,21 @@ class Caller:
         """Where one caller waits."""
         return Slot()
 
-    def fill(self, found: Sequence[tuple[Any, Letter[Any] | Reported | BaseException]]) -> None:
+    def fill(self, found: Sequence[tuple[Any, BaseMessage[Any] | Reported | BaseException]]) -> None:
         """Let those who wait in these slots have what was found for each."""
         for slot, outcome in found:
             slot.fill(outcome)
 
-    def too_late(self, channel: Channel[Any]) -> Timeout:
+    def too_late(self, endpoint: Endpoint[Any]) -> Timeout:
         """The error of a call whose time is over."""
         trouble = self._cancellation.trouble
         why = "" if trouble is None else f"; replies could not be received: {trouble}"
-        msg = f"call of queue {channel.shown!r} of {channel.where}: no reply in time{why}"
+        msg = f"call of queue {endpoint.shown!r} of {endpoint.where}: no reply in time{why}"
         return Timeout(msg, in_doubt=True)
 
     # Replying
 
-    def queue(self, name: str, codec: str) -> Channel[Any]:
+    def queue(self, name: str, codec: str) -> Endpoint[Any]:
         """The queue on which somebody wants a reply."""
         found = self._faces.get((name, codec))
         if found is None:
@@ -216,47 +216,47 @@ class Caller:
                 with suppress(KeyError, RuntimeError):  # another thread was faster
                     self._faces.pop(next(iter(self._faces)))
             found = self._faces[name, codec] = self._made(name, codec)
-        return found._channel
+        return found._endpoint
 
     # Receiving
 
-    def _expect(self, waiting: Mapping[str, _Waiting], channel: Channel[Any]) -> None:
+    def _expect(self, waiting: Mapping[str, _Waiting], endpoint: Endpoint[Any]) -> None:
         with self._lock:
             if self._closed:
-                raise channel.closed_error()
+                raise endpoint.closed_error()
             self._waiting.update(waiting)
             if self._thread is None:
-                receive = self._listen if is_direct(channel) else self._receive
+                receive = self._listen if is_direct(endpoint) else self._receive
                 self._thread = threading.Thread(
-                    target=receive, args=(self._channel("raw"),), name=f"unimq {self._name}", daemon=True
+                    target=receive, args=(self._endpoint("raw"),), name=f"unimq {self._name}", daemon=True
                 )
                 self._thread.start()
 
-    def _receive(self, channel: Channel[Any]) -> None:
+    def _receive(self, endpoint: Endpoint[Any]) -> None:
         idle = False
         while self._goes_on(idle):
             idle = False
             try:
                 until = time.monotonic() + _LOOK
-                letters = channel.receiver.hand_over(channel.receiver.fetch(_MOST, until, self._cancellation))
+                messages = endpoint.receiver.deliver(endpoint.receiver.fetch(_MOST, until, self._cancellation))
             except (ConnectError, ConnectionLost, Empty, Timeout):
                 idle = True  # each caller has a deadline of its own
             except BaseException as error:  # noqa: BLE001 - belongs to those who wait, whatever it is
                 self._end_all(error)
             else:
-                self._deliver(letters)
-                channel.settler.ack_many(letters)  # one that could not be removed comes again, to nobody
-                self._sweep(channel)
+                self._deliver(messages)
+                endpoint.settler.ack_many(messages)  # one that could not be removed comes again, to nobody
+                self._sweep(endpoint)
 
-    def _sweep(self, own: Channel[Any]) -> None:
+    def _sweep(self, own: Endpoint[Any]) -> None:
         """Once: clean up after others, who could not."""
         if not self._swept:
             self._swept = True
-            sweep(own, lambda name: self._made(name, "raw")._channel)
+            sweep(own, lambda name: self._made(name, "raw")._endpoint)
 
-    def _listen(self, channel: Channel[Any]) -> None:
+    def _listen(self, endpoint: Endpoint[Any]) -> None:
         try:
-            self._direct.listen(channel.pool, self._name, self._goes_on, self._answered)
+            self._direct.listen(endpoint.pool, self._name, self._goes_on, self._answered)
         except BaseException as error:  # noqa: BLE001 - belongs to those who wait, whatever it is
             self._end_all(error)
 
@@ -279,31 +279,31 @@ class Caller:
 
     def _direct_outcome(
         self, reply: Delivery | Progress | UnimqError, one: _Waiting
-    ) -> Letter[Any] | Reported | UnimqError | None:
+    ) -> BaseMessage[Any] | Reported | UnimqError | None:
         if isinstance(reply, Progress):
             return None if one.listener is None else Reported(one.listener, reply)
-        asked = one.channel
+        asked = one.endpoint
         if isinstance(reply, RemoteError):
             return _failed(asked, str(reply) or "it said no more")
         if isinstance(reply, UnimqError):
             return reply
-        channel = self._channel(asked.codec.name)
-        letter = channel.letter(channel, None, reply, *channel.decode(reply))
-        letter._claim.take(channel)  # it is settled here
-        return letter
+        endpoint = self._endpoint(asked.codec.name)
+        message = endpoint.message_type(endpoint, None, reply, *endpoint.decode(reply))
+        message._claim.take(endpoint)  # it is settled here
+        return message
 
-    def _deliver(self, letters: Sequence[Letter[Any]]) -> None:
+    def _deliver(self, messages: Sequence[BaseMessage[Any]]) -> None:
         with self._lock:
-            waiting = [self._waiting.pop(letter.correlation_id, None) for letter in letters]
-        pairs = zip(waiting, letters, strict=True)
-        self.fill([(one.slot, self._outcome(letter, one.channel)) for one, letter in pairs if one is not None])
+            waiting = [self._waiting.pop(message.correlation_id, None) for message in messages]
+        pairs = zip(waiting, messages, strict=True)
+        self.fill([(one.slot, self._outcome(message, one.endpoint)) for one, message in pairs if one is not None])
 
-    def _outcome(self, letter: Letter[Any], asked: Channel[Any]) -> Letter[Any] | UnimqError:
-        if (error := letter.headers.get(reserved.ERROR)) is not None:
+    def _outcome(self, message: BaseMessage[Any], asked: Endpoint[Any]) -> BaseMessage[Any] | UnimqError:
+        if (error := message.headers.get(reserved.ERROR)) is not None:
             return _failed(asked, error)
-        channel = self._channel(asked.codec.name)
-        reply = channel.letter(channel, letter._link, letter._raw, letter._delivery)
-        reply._claim.take(channel)  # it is settled here
+        endpoint = self._endpoint(asked.codec.name)
+        reply = endpoint.message_type(endpoint, message._session, message._raw, message._delivery)
+        reply._claim.take(endpoint)  # it is settled here
         return reply
 
     def _end_all(self, error: BaseException | None = None) -> None:
@@ -312,12 +312,12 @@ class Caller:
             waiting, self._waiting = self._waiting, {}
             self._thread = None
             self._direct.leave()
-        self.fill([(one.slot, like(error) if error else one.channel.closed_error()) for one in waiting.values()])
+        self.fill([(one.slot, like(error) if error else one.endpoint.closed_error()) for one in waiting.values()])
 
-    def _channel(self, codec: str) -> Channel[Any]:
+    def _endpoint(self, codec: str) -> Endpoint[Any]:
         """The reply queue, whose messages are decoded as those of the queue that was asked."""
         if codec not in self._own:
-            self._own[codec] = self._made(self._name, codec)._channel
+            self._own[codec] = self._made(self._name, codec)._endpoint
         return self._own[codec]
 
     def _made(self, name: str, codec: str) -> _Queue:
@@ -346,26 +346,26 @@ class Caller:
                 _remove(own["raw"])
 
 
-def _failed(asked: Channel[Any], why: str) -> RemoteError:
+def _failed(asked: Endpoint[Any], why: str) -> RemoteError:
     return RemoteError(f"the worker on queue {asked.shown!r} of {asked.where} failed: {why}")
 
 
-def _lasting(timeout: float | timedelta | None, channel: Channel[Any]) -> float:
+def _lasting(timeout: float | timedelta | None, endpoint: Endpoint[Any]) -> float:
     """The seconds of a call."""
     lasts = timeout_seconds(timeout)
     if lasts == 0:
         msg = f"timeout={short(timeout)}: must be more than 0 seconds, or no reply can come"
         raise InvalidArgument(msg)
-    return channel.settings.timeout if lasts is None else lasts
+    return endpoint.settings.timeout if lasts is None else lasts
 
 
-def _remove(channel: Channel[Any]) -> None:
+def _remove(endpoint: Endpoint[Any]) -> None:
     """Remove the queue, or at least what is in it."""
 
     def remove(session: Session, deadline: float) -> None:
         if session.capabilities.delete:
-            session.delete(channel.name, deadline)
+            session.delete(endpoint.name, deadline)
         elif session.capabilities.purge:
-            session.purge(channel.name, deadline)
+            session.purge(endpoint.name, deadline)
 
-    channel.pool.ask_hosts(remove, time.monotonic() + _REMOVAL)
+    endpoint.pool.ask_hosts(remove, time.monotonic() + _REMOVAL)

@@ -8,8 +8,8 @@ from typing import Any, Final, NamedTuple, cast
 from unimq.answering import Answering, Progress
 from unimq.driver import Delivery, Outgoing, Session
 from unimq.errors import ConnectError, InvalidArgument, Timeout, UnimqError
-from unimq.hosts import Host, Link
-from unimq.message import Letter
+from unimq.hosts import Host, PooledSession
+from unimq.message import BaseMessage
 from unimq.options import short
 from unimq.outcomes import outcome_of, raise_one
 from unimq.owner import Owner
@@ -34,9 +34,9 @@ class Asked(NamedTuple):
     deadline: float
 
 
-def is_direct(channel: Owner) -> bool:
+def is_direct(endpoint: Owner) -> bool:
     """Whether the backend itself brings the reply to whoever asked."""
-    return channel.capabilities.call.level == "native"
+    return endpoint.capabilities.call.level == "native"
 
 
 class Direct:
@@ -69,8 +69,8 @@ class Direct:
             UnimqError: there is no such session, or it broke; the replies to what was asked on it are lost.
         """
 
-        def run(link: Link, _: object) -> None:
-            session = cast("Answering", link.session)
+        def run(pooled: PooledSession, _: object) -> None:
+            session = cast("Answering", pooled.session)
             with self._changed:
                 self._session = session
                 self._changed.notify_all()
@@ -90,7 +90,7 @@ class Direct:
         return self._lent(pool, last, name, run)
 
     @staticmethod
-    def _lent(pool: Pool, host: Host, name: str, run: Callable[[Link, object], None]) -> None:
+    def _lent(pool: Pool, host: Host, name: str, run: Callable[[PooledSession, object], None]) -> None:
         try:
             pool.lend(host, time.monotonic() + _LOOK, run, None, None, "wait", (name,))
         except NoneToWaitOn:
@@ -115,46 +115,46 @@ class Direct:
             session.interrupt()
 
 
-def answer(letter: Letter[Any], message: Outgoing, *, failed: bool = False) -> None:
+def answer(message: BaseMessage[Any], outgoing: Outgoing, *, failed: bool = False) -> None:
     """Send the reply to whoever waits, if anybody does; `failed`: its header tells why there is none."""
 
-    def reply(session: Session, letter: Letter[Any], deadline: float) -> None:
-        raise_one([cast("Answering", session).reply(letter._raw, message, deadline, failed=failed)])
+    def reply(session: Session, message: BaseMessage[Any], deadline: float) -> None:
+        raise_one([cast("Answering", session).reply(message._raw, outgoing, deadline, failed=failed)])
 
-    letter._channel.settler.with_session(letter, reply)
+    message._endpoint.settler.with_session(message, reply)
 
 
-def answer_each(replies: Sequence[tuple[Letter[Any], Outgoing]]) -> list[UnimqError | None]:
+def answer_each(replies: Sequence[tuple[BaseMessage[Any], Outgoing]]) -> list[UnimqError | None]:
     """Send replies to many; what became of each."""
-    return [outcome_of(answer, letter, message) for letter, message in replies]
+    return [outcome_of(answer, message, outgoing) for message, outgoing in replies]
 
 
-def again(letter: Letter[Any]) -> bool:
+def again(message: BaseMessage[Any]) -> bool:
     """Whether another try should be made in hand, as somebody waits whose call would end if it was given back."""
-    if not is_direct(letter._channel):
+    if not is_direct(message._endpoint):
         return False
 
-    def ask(session: Session, letter: Letter[Any], deadline: float) -> bool:
-        return cast("Answering", session).again(letter._raw, deadline)
+    def ask(session: Session, message: BaseMessage[Any], deadline: float) -> bool:
+        return cast("Answering", session).again(message._raw, deadline)
 
-    return letter._channel.settler.with_session(letter, ask)
+    return message._endpoint.settler.with_session(message, ask)
 
 
-def report(letter: Letter[Any], done: int, total: int) -> None:
+def report(message: BaseMessage[Any], done: int, total: int) -> None:
     """Tell whoever waits for the reply how far the work is."""
-    if not letter._channel.capabilities.progress:
-        letter._channel.refuse("progress")
+    if not message._endpoint.capabilities.progress:
+        message._endpoint.refuse("progress")
     for name, value in (("done", done), ("total", total)):
         if type(value) is not int or not 0 <= value <= _MOST:
             msg = f"{name}={short(value)}: must be an int from 0 to {_MOST}"
             raise InvalidArgument(msg)
 
-    def tell(session: Session, letter: Letter[Any], deadline: float) -> None:
-        raise_one([cast("Answering", session).progress(letter._raw, Progress(done, total), deadline)])
+    def tell(session: Session, message: BaseMessage[Any], deadline: float) -> None:
+        raise_one([cast("Answering", session).progress(message._raw, Progress(done, total), deadline)])
 
-    letter._channel.settler.with_session(letter, tell)
+    message._endpoint.settler.with_session(message, tell)
 
 
-def reply_error(letter: Letter[Any], text: str) -> None:
+def reply_error(message: BaseMessage[Any], text: str) -> None:
     """Tell whoever wants a reply that there will be none, and why."""
-    letter._channel.reply_error(letter, text)
+    message._endpoint.reply_error(message, text)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from unimq.errors import UnimqError
-from unimq.message import Letter
+from unimq.message import BaseMessage
 from unimq.owner import Outcome
 
 __all__ = ["ConnectionEvent", "Hooks", "Operation", "Outcome"]
@@ -49,7 +49,7 @@ class Operation:
     """How many messages it is about; of a receive, how many came, at the end."""
     bodies: Sequence[Any] = ()
     """Of a send: what is put, as it was given."""
-    messages: Sequence[Letter[Any]] = ()
+    messages: Sequence[BaseMessage[Any]] = ()
     """Those that are worked on, settled, or replied to; of a receive, those that came, at the end."""
     headers: dict[str, str] = field(default_factory=dict[str, str])
     """What the hook adds here, before a send begins, travels with each message that has room for it. What the
@@ -66,9 +66,9 @@ class Hooks:
     """Called after a connection was made, refused or lost."""
     send: Callable[[str, dict[str, str]], None] | None = None
     """Called before each put with the queue's name and the headers, which it may add to (a trace context, say)."""
-    receive: Callable[[Letter[Any]], None] | None = None
+    receive: Callable[[BaseMessage[Any]], None] | None = None
     """Called with each message at the moment it is handed to the application."""
-    settle: Callable[[Letter[Any], Outcome], None] | None = None
+    settle: Callable[[BaseMessage[Any], Outcome], None] | None = None
     """Called after a message was settled, with what became of it."""
     around: Callable[[Operation], AbstractContextManager[object]] | None = None
     """Called with each operation when it begins; what it returns is a context that the operation runs in, and that

@@ -19,7 +19,7 @@ from unimq.scheduler import Scheduler
 from unimq.seats import Seat
 from unimq.url import URL
 
-__all__ = ["Host", "Link", "Need", "Receiving", "stable_hash"]
+__all__ = ["Host", "Need", "PooledSession", "Receiving", "stable_hash"]
 
 Need = Literal["call", "poll", "wait"]
 """What a session is wanted for: anything but a receive; a receive that does not wait; one that may."""
@@ -38,7 +38,7 @@ class Receiving(Protocol):
         ...
 
 
-class Link:
+class PooledSession:
     """One pooled session."""
 
     __slots__ = (
@@ -111,26 +111,26 @@ class Link:
         return self.anywhere or (self.alive and self.held.get(delivery.token) is delivery)
 
     def drop_ended(self) -> None:
-        """Forget what the server has taken back by now; for the one who uses the link."""
+        """Forget what the server has taken back by now; for the one who uses the session."""
         now = time.monotonic()
         for token in [t for t, d in self.held.items() if d.lease_until is not None and d.lease_until <= now]:
             del self.held[token]
 
     def note_ahead(self, queues: Sequence[str], *, ahead: bool) -> None:
-        """Note whether more of `queues` may be on its way after a receive; for the one who uses the link."""
+        """Note whether more of `queues` may be on its way after a receive; for the one who uses the session."""
         if ahead:
             self.ahead.add(queues)
         else:
             self.ahead.clear()  # the receive without it has ended that
 
     def hold(self, deliveries: Sequence[Delivery]) -> None:
-        """Note what a receive brought; for the one who uses the link."""
+        """Note what a receive brought; for the one who uses the session."""
         held = self.held
         for delivery in deliveries:
             held[delivery.token] = delivery
 
     def say_what_is_over(self) -> None:
-        """End the iterations that nobody goes on with; for the one who uses the link, at the end of that."""
+        """End the iterations that nobody goes on with; for the one who uses the session, at the end of that."""
         while self.over:
             queues = self.over.pop()
             if queues in self.ahead:
@@ -141,14 +141,14 @@ class Link:
 class _Waiting:
     """One place in the line."""
 
-    __slots__ = ("link", "me", "need", "only", "opens", "woken")
+    __slots__ = ("me", "need", "only", "opens", "pooled", "woken")
 
-    def __init__(self, me: object, need: Need, only: Link | None) -> None:
+    def __init__(self, me: object, need: Need, only: PooledSession | None) -> None:
         self.me = me
         self.need: Need = need
         self.only = only
         """The one session that will do, for settling what it holds."""
-        self.link: Link | None = None
+        self.pooled: PooledSession | None = None
         """What was given."""
         self.opens = False
         """Whether there is room for a session of its own instead."""
@@ -179,7 +179,7 @@ class Host:
 
     def forget(self) -> None:
         """Begin without sessions: anew, or in a child process."""
-        self.links: tuple[Link, ...] = ()
+        self.sessions: tuple[PooledSession, ...] = ()
         self.keeper = Keeper(self.scheduler)
         self.opening: set[object] = set()
         """Who opens a session at the moment."""
@@ -218,36 +218,36 @@ class Host:
 
     # Taking
 
-    def free(self, me: object) -> Link | None:
-        """A link for a call, if one is free and nobody stands in line for it."""
+    def free(self, me: object) -> PooledSession | None:
+        """A session for a call, if one is free and nobody stands in line for it."""
         if not self.line:
-            for link in self.links:
-                if link.user.setdefault(0, me) is me:  # taken, without the cost of a call
-                    if link.alive:
-                        return link
-                    link.user.leave(me)
+            for pooled in self.sessions:
+                if pooled.user.setdefault(0, me) is me:  # taken, without the cost of a call
+                    if pooled.alive:
+                        return pooled
+                    pooled.user.leave(me)
         return None
 
-    def that(self, link: Link, me: object) -> Link | None:
-        """That very link, likewise."""
-        return link if not self.line and self._take(link, me, "call") else None
+    def that(self, pooled: PooledSession, me: object) -> PooledSession | None:
+        """That very session, likewise."""
+        return pooled if not self.line and self._take(pooled, me, "call") else None
 
-    def free_to_receive(self, me: object, need: Need, queues: Sequence[str]) -> Link | None:
-        """A link for a receive, likewise: the one that last received from `queues`, or else any."""
+    def free_to_receive(self, me: object, need: Need, queues: Sequence[str]) -> PooledSession | None:
+        """A session for a receive, likewise: the one that last received from `queues`, or else any."""
         if self._to_wait if need == "wait" else self.line:
             return None
-        for link in self.links:
-            if link.queues == queues and link.receiver.setdefault(0, me) is me:  # as in `free`
-                if link.alive and (need != "wait" or self._may_wait(link, me)):
-                    return link
-                link.receiver.leave(me)
-        for link in self.links:
-            if self._take(link, me, need):
-                return link
+        for pooled in self.sessions:
+            if pooled.queues == queues and pooled.receiver.setdefault(0, me) is me:  # as in `free`
+                if pooled.alive and (need != "wait" or self._may_wait(pooled, me)):
+                    return pooled
+                pooled.receiver.leave(me)
+        for pooled in self.sessions:
+            if self._take(pooled, me, need):
+                return pooled
         return None
 
-    def wait(self, me: object, need: Need, deadline: float, only: Link | None = None) -> Link | None:
-        """Stand in line for a link until `deadline`, a monotonic time.
+    def wait(self, me: object, need: Need, deadline: float, only: PooledSession | None = None) -> PooledSession | None:
+        """Stand in line for a session until `deadline`, a monotonic time.
 
         `None`: open one, or it is too late; `opening` tells which. Where `only` died it comes at once.
         """
@@ -262,22 +262,22 @@ class Host:
             waiting.woken.acquire(timeout=rest)
         finally:
             self._leave_line(me)
-        return waiting.link
+        return waiting.pooled
 
-    def _take(self, link: Link, me: object, need: Need) -> bool:
-        seat = link.user if need == "call" else link.receiver
+    def _take(self, pooled: PooledSession, me: object, need: Need) -> bool:
+        seat = pooled.user if need == "call" else pooled.receiver
         if not seat.take(me):
             return False
-        if link.alive and (need != "wait" or self._may_wait(link, me)):
+        if pooled.alive and (need != "wait" or self._may_wait(pooled, me)):
             return True
         seat.leave(me)
         return False
 
-    def _may_wait(self, link: Link, me: object) -> bool:
+    def _may_wait(self, pooled: PooledSession, me: object) -> bool:
         """Whether `me` may wait on it, which it has; noted if so."""
-        if link.held:
-            link.drop_ended()
-        if not link.may_wait:
+        if pooled.held:
+            pooled.drop_ended()
+        if not pooled.may_wait:
             return False
         self._waits.add(me)
         if len(self._waits) <= self._room_to_wait:
@@ -292,12 +292,12 @@ class Host:
 
     # Giving back
 
-    def give_back(self, link: Link, me: object) -> None:
-        """`me` has used `link`."""
-        if link.user.get(0) is me:
-            del link.user[0]
-        if link.receiver is not link.user:
-            link.receiver.leave(me)
+    def give_back(self, pooled: PooledSession, me: object) -> None:
+        """`me` has used `pooled`."""
+        if pooled.user.get(0) is me:
+            del pooled.user[0]
+        if pooled.receiver is not pooled.user:
+            pooled.receiver.leave(me)
         if self._waits:
             self._waits.discard(me)
         if self.line or self._to_wait:
@@ -308,9 +308,9 @@ class Host:
         self._leave_line(me)
         self._waits.discard(me)
         self.opening.discard(me)
-        for link in self.links:
-            link.user.leave(me)
-            link.receiver.leave(me)
+        for pooled in self.sessions:
+            pooled.user.leave(me)
+            pooled.receiver.leave(me)
         if self.line or self._to_wait:
             self.serve()
 
@@ -320,20 +320,20 @@ class Host:
                 for waiting in [one for one in line if one.me is me]:
                     line.remove(waiting)
 
-    def opened(self, link: Link, me: object) -> bool:
-        """`me` has opened `link`, which is lent from now on; not where the host was closed meanwhile."""
+    def opened(self, pooled: PooledSession, me: object) -> bool:
+        """`me` has opened `pooled`, which is lent from now on; not where the host was closed meanwhile."""
         with self._lock:
             if not self.closed:
-                self.links = (*self.links, link)
+                self.sessions = (*self.sessions, pooled)
             self.opening.discard(me)
             self._serve()
         return not self.closed
 
-    def remove(self, link: Link) -> bool:
-        """Lend `link` no more; whether it was lent until now."""
+    def remove(self, pooled: PooledSession) -> bool:
+        """Lend `pooled` no more; whether it was lent until now."""
         with self._lock:
-            self.links = tuple(other for other in self.links if other is not link)
-            was_alive, link.alive = link.alive, False
+            self.sessions = tuple(other for other in self.sessions if other is not pooled)
+            was_alive, pooled.alive = pooled.alive, False
             self._serve()
         return was_alive
 
@@ -368,17 +368,17 @@ class Host:
             return not waiting.only.alive or self._give(waiting, waiting.only)
         if waiting.need == "wait" and len(self._waits) >= self._room_to_wait:
             return False
-        return any(self._give(waiting, link) for link in self.links) or self._may_open(waiting)
+        return any(self._give(waiting, pooled) for pooled in self.sessions) or self._may_open(waiting)
 
-    def _give(self, waiting: _Waiting, link: Link) -> bool:
-        if not self._take(link, waiting.me, waiting.need):
+    def _give(self, waiting: _Waiting, pooled: PooledSession) -> bool:
+        if not self._take(pooled, waiting.me, waiting.need):
             return False
-        waiting.link = link
+        waiting.pooled = pooled
         return True
 
     def _may_open(self, waiting: _Waiting) -> bool:
         """Let it open a session of its own, if there may be another one."""
-        if len(self.links) + len(self.opening) >= self.most:
+        if len(self.sessions) + len(self.opening) >= self.most:
             return False
         if waiting.need == "wait":
             self._waits.add(waiting.me)

@@ -5,7 +5,7 @@ import weakref
 from collections.abc import Callable
 from typing import Final
 
-from unimq.hosts import Host, Link
+from unimq.hosts import Host, PooledSession
 
 __all__ = ["Sweeper"]
 
@@ -16,7 +16,7 @@ _LOOKS: Final = 2
 class Sweeper:
     """Looks from time to time, while a host has more than one session."""
 
-    def __init__(self, max_idle: float, discard: Callable[[Link], None]) -> None:
+    def __init__(self, max_idle: float, discard: Callable[[PooledSession], None]) -> None:
         """`discard` closes a session; it is a method of the one that owns this."""
         self._pause = max_idle / _LOOKS
         # A client that nobody closed is not kept by what it has scheduled.
@@ -25,7 +25,7 @@ class Sweeper:
 
     def watch(self, host: Host) -> None:
         """Look after `host`, which has another session now."""
-        if len(host.links) > 1 and host not in self._sees:
+        if len(host.sessions) > 1 and host not in self._sees:
             self._sees.add(host)
             self._later(host)
 
@@ -41,18 +41,18 @@ class Sweeper:
         discard = self._discard()
         if discard is None:
             return
-        for link in host.links:
-            link.idle_looks += 1
-            if link.idle_looks > _LOOKS and len(host.links) > 1:
-                self._close(host, link, discard)
+        for pooled in host.sessions:
+            pooled.idle_looks += 1
+            if pooled.idle_looks > _LOOKS and len(host.sessions) > 1:
+                self._close(host, pooled, discard)
         self.watch(host)
 
-    def _close(self, host: Host, link: Link, discard: Callable[[Link], None]) -> None:
+    def _close(self, host: Host, pooled: PooledSession, discard: Callable[[PooledSession], None]) -> None:
         me = object()
         try:
-            if link.user.take(me) and link.receiver.take(me):
-                link.drop_ended()
-                if not link.is_needed:
-                    discard(link)
+            if pooled.user.take(me) and pooled.receiver.take(me):
+                pooled.drop_ended()
+                if not pooled.is_needed:
+                    discard(pooled)
         finally:
-            host.give_back(link, me)
+            host.give_back(pooled, me)

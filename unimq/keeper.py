@@ -31,11 +31,11 @@ _FINAL: Final = (AlreadySettled, Closed, LeaseLost, Unsupported)
 class Lessor(Protocol):
     """Ends and prolongs the leases of a queue's messages."""
 
-    def end_leases(self, letters: Any) -> list[UnimqError | None]:
+    def end_leases(self, messages: Any) -> list[UnimqError | None]:
         """Give back what was in hand for too long; the outcome of each."""
         ...
 
-    def keep_leases(self, letters: Any) -> list[float | UnimqError]:
+    def keep_leases(self, messages: Any) -> list[float | UnimqError]:
         """Extend what is kept; the seconds granted, or why not."""
         ...
 
@@ -58,7 +58,7 @@ class _Leased(Protocol):
     @property
     def _is_held(self) -> bool: ...
     @property
-    def _channel(self) -> _Owner: ...
+    def _endpoint(self) -> _Owner: ...
 
 
 class Keeper:
@@ -71,37 +71,37 @@ class Keeper:
         """When they are prolonged. A message that was forgotten is not kept alive."""
         self._looks_at = math.inf
 
-    def begin(self, letter: _Leased, lease: float) -> None:
+    def begin(self, message: _Leased, lease: float) -> None:
         """End its lease after `lease` seconds, unless it is settled before."""
-        letter.lease_until = until = time.monotonic() + lease
-        self._ending[letter] = None
+        message.lease_until = until = time.monotonic() + lease
+        self._ending[message] = None
         if until < self._looks_at:
             self._look_at(until)
 
-    def settled(self, letter: _Leased) -> None:
+    def settled(self, message: _Leased) -> None:
         """It is in hand no more."""
-        self._ending.pop(letter, None)
+        self._ending.pop(message, None)
 
-    def prolong(self, letter: _Leased, lease: float) -> bool:
+    def prolong(self, message: _Leased, lease: float) -> bool:
         """Let a lease that is ended here begin again; false where it is over.
 
         Who ends it takes the claim first and then looks at its end; here the end is moved first. So one of the two
         sees the other, and what was taken back is never granted.
         """
-        now, until = time.monotonic(), letter.lease_until
+        now, until = time.monotonic(), message.lease_until
         if until is None or until <= now:
             return False
-        letter.lease_until = now + lease
-        if letter._claim.get(0) is ENDED:
-            letter.lease_until = until
+        message.lease_until = now + lease
+        if message._claim.get(0) is ENDED:
+            message.lease_until = until
             return False
-        if letter.lease_until < self._looks_at:
-            self._look_at(letter.lease_until)
+        if message.lease_until < self._looks_at:
+            self._look_at(message.lease_until)
         return True
 
-    def keep(self, letter: _Leased) -> None:
+    def keep(self, message: _Leased) -> None:
         """Prolong its lease in time, again and again."""
-        self._kept[weakref.ref(letter)] = due = _third(letter)
+        self._kept[weakref.ref(message)] = due = _third(message)
         if due < self._looks_at:
             self._look_at(due)
 
@@ -119,7 +119,7 @@ class Keeper:
             if self._end_over(time.monotonic()):
                 pause = _REST * len(self._ending)
         finally:
-            ends = [letter.lease_until or 0.0 for letter in list(self._ending)]
+            ends = [message.lease_until or 0.0 for message in list(self._ending)]
             first = min([*ends, *list(self._kept.values())], default=math.inf)
             when = max(first, time.monotonic() + pause)
             if when < self._looks_at:
@@ -127,12 +127,12 @@ class Keeper:
 
     def _end_over(self, now: float) -> bool:
         """Give back what is due; whether nothing is left of that."""
-        over = [letter for letter in list(self._ending) if (letter.lease_until or 0.0) <= now]
+        over = [message for message in list(self._ending) if (message.lease_until or 0.0) <= now]
         all_done = True
-        for settler, letters in _by_settler(over):
-            for letter, failed in zip(letters, settler.end_leases(letters), strict=True):
-                if failed is None or isinstance(failed, LeaseLost) or not letter._is_held:
-                    self._ending.pop(letter, None)
+        for settler, messages in _by_settler(over):
+            for message, failed in zip(messages, settler.end_leases(messages), strict=True):
+                if failed is None or isinstance(failed, LeaseLost) or not message._is_held:
+                    self._ending.pop(message, None)
                 else:
                     all_done = False
         return all_done
@@ -141,28 +141,28 @@ class Keeper:
         due: list[_Leased] = []
         for found, when in list(self._kept.items()):
             if when <= now:
-                letter = found()
-                if letter is None or letter.settled:
+                message = found()
+                if message is None or message.settled:
                     del self._kept[found]
                 else:
-                    self._kept[found] = _third(letter)
-                    due.append(letter)
-        for settler, letters in _by_settler(due):
-            for letter, outcome in zip(letters, settler.keep_leases(letters), strict=True):
-                found, failed = weakref.ref(letter), isinstance(outcome, UnimqError)
-                if isinstance(outcome, _FINAL) or (failed and not letter.lease_remaining):
+                    self._kept[found] = _third(message)
+                    due.append(message)
+        for settler, messages in _by_settler(due):
+            for message, outcome in zip(messages, settler.keep_leases(messages), strict=True):
+                found, failed = weakref.ref(message), isinstance(outcome, UnimqError)
+                if isinstance(outcome, _FINAL) or (failed and not message.lease_remaining):
                     del self._kept[found]
                 else:
-                    self._kept[found] = _third(letter)  # what failed is tried again, as long as there is time
+                    self._kept[found] = _third(message)  # what failed is tried again, as long as there is time
 
 
-def _third(letter: _Leased) -> float:
+def _third(message: _Leased) -> float:
     """When a third of what is left of its lease is over."""
-    return time.monotonic() + max(letter.lease_remaining or 0.0, _LEAST) / 3
+    return time.monotonic() + max(message.lease_remaining or 0.0, _LEAST) / 3
 
 
-def _by_settler(letters: Iterable[_Leased]) -> list[tuple[Lessor, list[_Leased]]]:
+def _by_settler(messages: Iterable[_Leased]) -> list[tuple[Lessor, list[_Leased]]]:
     found: dict[Lessor, list[_Leased]] = {}
-    for letter in letters:
-        found.setdefault(letter._channel.settler, []).append(letter)
+    for message in messages:
+        found.setdefault(message._endpoint.settler, []).append(message)
     return list(found.items())

@@ -1,6 +1,6 @@
 """What a user holds: a `Message` to settle, and the `Receipt` of a put. The rules of settling live in `settler`.
 
-`Letter` is what both faces share: the state and everything that can be read. `Message` settles by calling,
+`BaseMessage` is what both faces share: the state and everything that can be read. `Message` settles by calling,
 `unimq.aio.AsyncMessage` by awaiting.
 """
 
@@ -16,14 +16,14 @@ import msgspec
 from unimq import headers as reserved
 from unimq.driver import Delivery
 from unimq.errors import InvalidMessage, LeaseLost, UnimqError
-from unimq.hosts import Link
+from unimq.hosts import PooledSession
 from unimq.masking import shown_name
 from unimq.owner import Owner
 from unimq.receipts import Receipt
 from unimq.records import about
 from unimq.seats import ENDED, Seat
 
-__all__ = ["Letter", "Message", "Receipt"]
+__all__ = ["BaseMessage", "Message", "Receipt"]
 
 T = TypeVar("T")
 
@@ -44,33 +44,33 @@ if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
     os.register_at_fork(after_in_child=_after_fork)
 
 
-class Letter(Generic[T]):
+class BaseMessage(Generic[T]):
     """A message in hand, or peeked at: what can be read of it, in both faces."""
 
     __slots__ = (
         "__weakref__",
         "_body",
-        "_channel",
         "_claim",
         "_delivery",
+        "_endpoint",
         "_forks",
         "_invalid",
-        "_link",
         "_raw",
+        "_session",
         "lease_until",
     )
 
     def __init__(
         self,
-        channel: Owner,
-        link: Link | None,
+        endpoint: Owner,
+        pooled: PooledSession | None,
         raw: Delivery,
         delivery: Delivery,
         invalid: InvalidMessage | None = None,
     ) -> None:
-        """For unimq's own use: wrap `delivery`, which came as `raw` over `link` (`None`: it was only peeked at)."""
-        self._channel = channel
-        self._link = link
+        """For unimq's own use: wrap `delivery`, which came as `raw` over `pooled` (`None`: it was only peeked at)."""
+        self._endpoint = endpoint
+        self._session = pooled
         self._raw = raw
         self._delivery = delivery
         self._invalid = invalid
@@ -90,7 +90,7 @@ class Letter(Generic[T]):
         if self._body is _UNDECODED:
             if self._invalid is not None:
                 raise self._invalid
-            self._body = self._channel.codec.decode(self._delivery.body)
+            self._body = self._endpoint.codec.decode(self._delivery.body)
         return cast("T", self._body)
 
     @property
@@ -106,7 +106,7 @@ class Letter(Generic[T]):
     @property
     def lasting_id(self) -> str | None:
         """The `id`, or `None` where the protocol made it (no `"id"` in `keeps`): it may come again after a restart."""
-        return self.id if "id" in self._channel.capabilities.keeps or self.id != self._raw.id else None
+        return self.id if "id" in self._endpoint.capabilities.keeps or self.id != self._raw.id else None
 
     @property
     def queue(self) -> str:
@@ -140,7 +140,7 @@ class Letter(Generic[T]):
         if self._delivery.redelivered is not None:
             return self._delivery.redelivered
         # A count of nacks alone does not know of deliveries that ended with their consumer.
-        return False if self._delivery.delivery_count == 1 and self._channel.capabilities.counts == "fetches" else None
+        return False if self._delivery.delivery_count == 1 and self._endpoint.capabilities.counts == "fetches" else None
 
     @property
     def enqueued_at(self) -> float | None:
@@ -180,7 +180,7 @@ class Letter(Generic[T]):
     @property
     def _is_held(self) -> bool:
         """Whether its session has it yet."""
-        return self._link is not None and self._link.holds(self._raw)
+        return self._session is not None and self._session.holds(self._raw)
 
     @property
     def is_inherited(self) -> bool:
@@ -203,13 +203,13 @@ class Letter(Generic[T]):
             InvalidArgument: it was only peeked at.
         """
         if self.lease_until is not None:
-            self._channel.settler.keep(self)
+            self._endpoint.settler.keep(self)
         return self
 
     def _pause(self) -> float:
         """Seconds until the next try of what failed: the more often it did, the longer, so that it starves nobody."""
         count = self.delivery_count
-        if count is None or not self._channel.capabilities.nack_delay:
+        if count is None or not self._endpoint.capabilities.nack_delay:
             return 0.0
         return min(_PAUSE_LONGEST, _PAUSE_FIRST * 2.0 ** min(count - 1, 20))
 
@@ -219,7 +219,7 @@ class Letter(Generic[T]):
 
         text = "a message was worked on, and delivered again all the same: %s"
         getLogger("unimq").warning(text, error, extra=about("lost", self))
-        self._channel.settler.tell(self, "lost")
+        self._endpoint.settler.tell(self, "lost")
 
     @staticmethod
     def _note_failure(error: BaseException, failed: UnimqError) -> None:
@@ -229,7 +229,7 @@ class Letter(Generic[T]):
     @property
     def may_be_answered(self) -> bool:
         """Whether a reply may be wanted: it says so, or the backend does not tell who waits (`call` is native)."""
-        return self.reply_to is not None or self._channel.capabilities.call.level == "native"
+        return self.reply_to is not None or self._endpoint.capabilities.call.level == "native"
 
     def _again(self) -> None:
         """It stays in hand and is tried again: that counts as a nack, and the body is decoded anew."""
@@ -250,7 +250,7 @@ class Letter(Generic[T]):
         raise TypeError(msg)
 
 
-class Message(Letter[T]):
+class Message(BaseMessage[T]):
     """A message in hand. Settle it once, with `ack`, `nack`, `reject` or `discard`; a `with` block does it by itself.
 
     `with message: ...` acks when the block ends, and nacks when it raises. An interruption (Ctrl-C, `SystemExit`, a
@@ -270,7 +270,7 @@ class Message(Letter[T]):
             LeaseLost: it is no longer ours; it was, or will be, delivered again.
             ConnectionLost, Timeout: whether it was removed is unknown; the message is still in hand.
         """
-        self._channel.settler.ack(self)
+        self._endpoint.settler.ack(self)
 
     def nack(self, delay: float | timedelta = 0) -> None:
         """Not done: back on the queue to be delivered again, never a dead letter by itself (AMQP and JMS differ here).
@@ -282,7 +282,7 @@ class Message(Letter[T]):
             Unsupported: the backend has no way back, or none with a delay.
             AlreadySettled, LeaseLost, ConnectionLost, Timeout: as `ack`.
         """
-        self._channel.settler.nack(self, delay)
+        self._endpoint.settler.nack(self, delay)
 
     def reject(self, reason: str = "rejected", details: str = "") -> None:
         """Given up: moved to the dead-letter queue, with `reason`, time, origin and count in its headers.
@@ -294,7 +294,7 @@ class Message(Letter[T]):
         Raises:
             AlreadySettled, LeaseLost, ConnectionLost, Timeout: as `ack`.
         """
-        self._channel.settler.reject(self, reason, details)
+        self._endpoint.settler.reject(self, reason, details)
 
     def discard(self) -> None:
         """Given up without a dead letter: the message is removed for good.
@@ -302,7 +302,7 @@ class Message(Letter[T]):
         Raises:
             AlreadySettled, LeaseLost, ConnectionLost, Timeout: as `ack`.
         """
-        self._channel.settler.ack(self, "discard")
+        self._endpoint.settler.ack(self, "discard")
 
     def release(self) -> None:
         """Not tried: back on the queue as if nobody had got it, and never a dead letter by itself (as in AMQP 1.0).
@@ -313,7 +313,7 @@ class Message(Letter[T]):
             Unsupported: the backend has no way back.
             AlreadySettled, LeaseLost, ConnectionLost, Timeout: as `ack`.
         """
-        self._channel.settler.release(self)
+        self._endpoint.settler.release(self)
 
     def extend(self, seconds: float | timedelta | None = None) -> float:
         """Keep the lease for at least `seconds` from now (default: the queue's lease); returns the seconds granted.
@@ -322,7 +322,7 @@ class Message(Letter[T]):
             Unsupported: the backend cannot prolong a lease.
             LeaseLost: the lease or its connection is known to be gone.
         """
-        return self._channel.settler.extend(self, seconds)
+        return self._endpoint.settler.extend(self, seconds)
 
     def reply(self, body: Any, *, headers: Mapping[str, str] | None = None) -> Receipt:
         """Put `body` on the queue that `reply_to` names, with this message's correlation id (or else its id).
@@ -333,7 +333,7 @@ class Message(Letter[T]):
         Raises:
             InvalidArgument: the message asks for no reply.
         """
-        return self._channel.reply(self, body, headers)
+        return self._endpoint.reply(self, body, headers)
 
     def progress(self, done: int, total: int) -> None:
         """Tell whoever waits for the reply that `done` of `total` is done; harmless where nobody does.
@@ -343,7 +343,7 @@ class Message(Letter[T]):
             InvalidArgument: they are not whole numbers from 0 to 2**53.
             LeaseLost, ConnectionLost, Timeout: as `ack`.
         """
-        self._channel.report(self, done, total)
+        self._endpoint.report(self, done, total)
 
     def __enter__(self) -> "Message[T]":
         return self
@@ -360,7 +360,7 @@ class Message(Letter[T]):
                 self._done_too_late(lost)
             return
         if not isinstance(error, Exception):
-            self._channel.settler.give_back([self])
+            self._endpoint.settler.give_back([self])
             return
         try:
             self.nack(self._pause())

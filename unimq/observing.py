@@ -10,11 +10,11 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mappi
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, TypeVar, cast
 
-from unimq.channel import Channel
+from unimq.endpoint import Endpoint
 from unimq.errors import BatchError, TooLarge
 from unimq.hooks import Operation
 from unimq.masking import shown_name
-from unimq.message import Letter
+from unimq.message import BaseMessage
 from unimq.pool import Pool
 from unimq.receipts import Receipt
 from unimq.replies import is_private
@@ -68,7 +68,7 @@ def sending(
 
     Yields the headers to put with, and what is to be told the receipt.
     """
-    if queue._channel.hooks.around is None:
+    if queue._endpoint.hooks.around is None:
         yield headers, lambda receipt: receipt
         return
     operation = _send("put", queue, {"body": body})
@@ -77,24 +77,24 @@ def sending(
         yield along, functools.partial(_ended, operation)
 
 
-def around(channel: Channel[Any], handler: H) -> H:
+def around(endpoint: Endpoint[Any], handler: H) -> H:
     """`handler`, of a worker, whose run on a message is inside the hook `around` if there is one."""
-    hook = channel.hooks.around
+    hook = endpoint.hooks.around
     if hook is None:
         return handler
 
-    def operation(message: Letter[Any]) -> Operation:
+    def operation(message: BaseMessage[Any]) -> Operation:
         return _about(message, kind="process", name="process", messages=[message])
 
-    def process(message: Letter[Any]) -> object:
+    def process(message: BaseMessage[Any]) -> object:
         with hook(operation(message)):
             return handler(message)
 
-    async def process_awaited(message: Letter[Any]) -> object:
+    async def process_awaited(message: BaseMessage[Any]) -> object:
         with hook(operation(message)):
             return await handler(message)
 
-    return cast("H", process if channel.face is None else process_awaited)
+    return cast("H", process if endpoint.face is None else process_awaited)
 
 
 # The operations
@@ -102,7 +102,7 @@ def around(channel: Channel[Any], handler: H) -> H:
 
 def _send(name: str, sender: Any, arguments: dict[str, Any]) -> Operation:
     operation = _about(sender, kind="send", name=_SENDS[name])
-    if isinstance(sender, Letter):
+    if isinstance(sender, BaseMessage):
         operation.messages = [sender]
         _name(operation, sender.reply_to)
     if "bodies" in arguments:
@@ -122,7 +122,7 @@ def _settle(name: str, settled: Any, arguments: dict[str, Any]) -> Operation:
         return _about(settled, kind="settle", name=name, messages=[settled])
     given: Any = arguments["messages"]
     arguments["messages"] = messages = _listed(given)
-    known: list[Any] = [message for message in messages if isinstance(message, Letter)]
+    known: list[Any] = [message for message in messages if isinstance(message, BaseMessage)]
     return _about(settled, kind="settle", name=name, messages=known, batch=True, count=len(messages))
 
 
@@ -133,10 +133,10 @@ def _listed(given: Any) -> list[Any]:
 
 def _about(asked: Any, **fields: Any) -> Operation:
     """The operation on a queue, a message, or a client, which is that on several queues."""
-    channel: Channel[Any] | None = getattr(asked, "_channel", None)
-    pool: Pool = getattr(asked, "sync", asked).pool if channel is None else channel.pool
+    endpoint: Endpoint[Any] | None = getattr(asked, "_endpoint", None)
+    pool: Pool = getattr(asked, "sync", asked).pool if endpoint is None else endpoint.pool
     operation = Operation(system=pool.driver.name, server=_server(pool), queue=None, **fields)
-    _name(operation, None if channel is None else channel.name)
+    _name(operation, None if endpoint is None else endpoint.name)
     return operation
 
 
@@ -237,7 +237,7 @@ def _is_lighter(operation: Operation, bound: inspect.BoundArguments, error: Batc
 
 
 def _hook(self: Any, operation: Operation) -> AbstractContextManager[object]:
-    hooks = self._channel.hooks if hasattr(self, "_channel") else getattr(self, "sync", self).hooks
+    hooks = self._endpoint.hooks if hasattr(self, "_endpoint") else getattr(self, "sync", self).hooks
     return cast("AbstractContextManager[object]", hooks.around(operation))
 
 

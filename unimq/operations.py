@@ -16,15 +16,15 @@ from unimq.admin import peek, stats
 from unimq.bounded import there_at_start
 from unimq.errors import BatchError, InvalidArgument, InvalidMessage, TooLarge, UnimqError, Unsupported
 from unimq.lines import line_of, message_of
-from unimq.message import Letter
+from unimq.message import BaseMessage
 from unimq.options import count, short
 from unimq.place import place_of
 from unimq.queue import Queue
 from unimq.transfer import BATCH, PARTS, Moved, Part, drain, fit, for_ever, lost_on, outgoing_of, parts_of
 
 if TYPE_CHECKING:
-    from unimq.channel import Channel
     from unimq.driver import Outgoing
+    from unimq.endpoint import Endpoint
 
 __all__ = ["Moved", "Part", "export_lines", "import_lines", "move"]
 
@@ -61,7 +61,7 @@ def move(  # noqa: PLR0913 - each is a keyword of its own
             be lost on the way, because `source` delivers at most once or `target` only accepts them. Nothing was moved.
         UnimqError: it was broken off; what was in hand went back.
     """
-    here, there = _channel(source, "source"), _channel(target, "target")
+    here, there = _endpoint(source, "source"), _endpoint(target, "target")
     most = None if limit is None else count(limit, "limit", most=2**53)
     _check_places(here, there)
     for queue in (source, target):
@@ -70,7 +70,7 @@ def move(  # noqa: PLR0913 - each is a keyword of its own
     if not (follow or leave_delayed):
         _check_delayed(here)
     batches = for_ever(here, most) if follow else there_at_start(here, most, _put_at, batch=BATCH)
-    return drain(here, batches, lambda letters: _store(letters, there, dropped), told)
+    return drain(here, batches, lambda messages: _store(messages, there, dropped), told)
 
 
 def export_lines(  # noqa: PLR0913 - each is a keyword of its own
@@ -101,20 +101,20 @@ def export_lines(  # noqa: PLR0913 - each is a keyword of its own
             once, and they were to be taken. Nothing was written.
         OSError, UnimqError: it was broken off.
     """
-    channel = _channel(source, "source")
+    endpoint = _endpoint(source, "source")
     most = None if limit is None else count(limit, "limit", most=2**53)
     if take:
-        _check_guarantee(channel)
-    elif not channel.capabilities.peek:
-        channel.refuse("peek", "to take them, and so remove them, is another way; ")
+        _check_guarantee(endpoint)
+    elif not endpoint.capabilities.peek:
+        endpoint.refuse("peek", "to take them, and so remove them, is another way; ")
     source.ping()
     if not leave_delayed:
-        _check_delayed(channel)
+        _check_delayed(endpoint)
     _begin(file)
     if take:
-        batches = there_at_start(channel, most, _put_at, batch=BATCH)
-        return drain(channel, batches, lambda letters: _write(letters, file), told)
-    seen = peek(channel, most) if (most := _visible(channel, most)) else []
+        batches = there_at_start(endpoint, most, _put_at, batch=BATCH)
+        return drain(endpoint, batches, lambda messages: _write(messages, file), told)
+    seen = peek(endpoint, most) if (most := _visible(endpoint, most)) else []
     outcomes = _write([one for one in seen if one.expires_at is None or one.expires_at > time.time()], file)
     faults = [str(error) for error in outcomes if error is not None]
     done = Moved(outcomes.count(None), len(faults), reason=faults[0] if faults else "")
@@ -142,14 +142,14 @@ def import_lines(
             was put.
         BatchError: some were not stored: the text names their lines, none behind them was tried.
     """
-    channel = _channel(target, "target")
+    endpoint = _endpoint(target, "target")
     target.ping()
-    checked = list(_read(lines, channel, _known(drop, PARTS)))
+    checked = list(_read(lines, endpoint, _known(drop, PARTS)))
     done = Moved()
     for start in range(0, len(checked), BATCH):
         batch = checked[start : start + BATCH]
         try:
-            channel.sender.send_many([one for _, one in batch], None, channel.deadline())
+            endpoint.sender.send_many([one for _, one in batch], None, endpoint.deadline())
         except BatchError as error:
             raise _not_imported(error, start, [number for number, _ in batch]) from error
         done = Moved(start + len(batch))
@@ -160,17 +160,17 @@ def import_lines(
 # What can be told beforehand
 
 
-def _channel(queue: Queue[Any], name: str) -> "Channel[Any]":
+def _endpoint(queue: Queue[Any], name: str) -> "Endpoint[Any]":
     given: Any = queue  # what the annotation promises is checked here
     if not isinstance(given, Queue):
         msg = (
             f"{name}={short(given)}: must be a unimq.Queue; from asyncio, give one to asyncio.to_thread with this call"
         )
         raise InvalidArgument(msg)
-    return queue._channel
+    return queue._endpoint
 
 
-def _check_places(here: "Channel[Any]", there: "Channel[Any]") -> None:
+def _check_places(here: "Endpoint[Any]", there: "Endpoint[Any]") -> None:
     """What can be told beforehand: that a message would be lost, unreadable, or back where it was."""
     if here.name == there.name and _place(here) == _place(there):
         msg = f"queue {here.shown!r} of {here.where} cannot be moved to itself"
@@ -184,17 +184,17 @@ def _check_places(here: "Channel[Any]", there: "Channel[Any]") -> None:
         raise Unsupported(msg)
 
 
-def _check_guarantee(here: "Channel[Any]") -> None:
+def _check_guarantee(here: "Endpoint[Any]") -> None:
     if here.capabilities.guarantee == "at-most-once":
         msg = f"{here.where} delivers at most once: what is in hand would be lost with this process; add ?journal="
         raise Unsupported(msg)
 
 
-def _place(channel: "Channel[Any]") -> str:
-    return place_of(channel.pool.driver, channel.pool.url)
+def _place(endpoint: "Endpoint[Any]") -> str:
+    return place_of(endpoint.pool.driver, endpoint.pool.url)
 
 
-def _check_parts(here: "Channel[Any]", there: "Channel[Any]", drop: Collection[Part]) -> frozenset[Part]:
+def _check_parts(here: "Endpoint[Any]", there: "Endpoint[Any]", drop: Collection[Part]) -> frozenset[Part]:
     """The parts that are dropped: those that the target cannot keep, all of which must be allowed."""
     allowed = _known(drop, [part for part in PARTS if part != "delay"])
     lost = lost_on(there) - lost_on(here) - {"delay"}
@@ -216,7 +216,7 @@ def _known(drop: Collection[Part], parts: Collection[Part]) -> frozenset[Part]:
     return frozenset(drop)
 
 
-def _check_delayed(here: "Channel[Any]") -> None:
+def _check_delayed(here: "Endpoint[Any]") -> None:
     if not here.capabilities.stats:
         return
     delayed = stats(here).delayed
@@ -229,16 +229,16 @@ def _check_delayed(here: "Channel[Any]") -> None:
         raise Unsupported(msg)
 
 
-def _visible(channel: "Channel[Any]", limit: int | None) -> int:
+def _visible(endpoint: "Endpoint[Any]", limit: int | None) -> int:
     """How many to look at: as many as there are, which must not be more than can be seen."""
-    ready = stats(channel).ready if channel.capabilities.stats else None
+    ready = stats(endpoint).ready if endpoint.capabilities.stats else None
     if ready is None and limit is None:
-        msg = f"limit=None: {channel.where} does not tell how many messages there are, so say how many at most"
+        msg = f"limit=None: {endpoint.where} does not tell how many messages there are, so say how many at most"
         raise InvalidArgument(msg)
     wanted = min(math.inf if ready is None else ready, math.inf if limit is None else limit)
-    seen = channel.capabilities.limits.peek
+    seen = endpoint.capabilities.limits.peek
     if seen is not None and wanted > seen:
-        msg = f"{channel.where} shows {seen} of its messages, and there are {wanted}: take them, or fewer by limit"
+        msg = f"{endpoint.where} shows {seen} of its messages, and there are {wanted}: take them, or fewer by limit"
         raise Unsupported(msg)
     return int(wanted)
 
@@ -246,17 +246,19 @@ def _visible(channel: "Channel[Any]", limit: int | None) -> int:
 # How
 
 
-def _put_at(letter: Letter[Any]) -> float:
-    return letter.enqueued_at or 0.0
+def _put_at(message: BaseMessage[Any]) -> float:
+    return message.enqueued_at or 0.0
 
 
-def _store(letters: Sequence[Letter[Any]], there: "Channel[Any]", dropped: frozenset[Part]) -> list[UnimqError | None]:
+def _store(
+    messages: Sequence[BaseMessage[Any]], there: "Endpoint[Any]", dropped: frozenset[Part]
+) -> list[UnimqError | None]:
     """Put copies on the target in one exchange; the outcome of each."""
-    outcomes: list[UnimqError | None] = [None] * len(letters)
+    outcomes: list[UnimqError | None] = [None] * len(messages)
     fitting: dict[int, Outgoing] = {}
-    for position, letter in enumerate(letters):
+    for position, message in enumerate(messages):
         try:
-            fitting[position] = fit(outgoing_of(letter), there, dropped)
+            fitting[position] = fit(outgoing_of(message), there, dropped)
         except UnimqError as error:
             outcomes[position] = error
     if fitting:
@@ -279,16 +281,16 @@ def _is_on_disk(file: IO[bytes]) -> bool:
         return False
 
 
-def _write(letters: Sequence[Letter[Any]], file: IO[bytes]) -> list[UnimqError | None]:
+def _write(messages: Sequence[BaseMessage[Any]], file: IO[bytes]) -> list[UnimqError | None]:
     """The outcome of each: only what cannot be read fails by itself."""
     outcomes: list[UnimqError | None] = []
-    for letter in letters:
+    for message in messages:
         try:
-            message = outgoing_of(letter)
+            outgoing = outgoing_of(message)
         except InvalidMessage as error:
             outcomes.append(error)
             continue
-        file.write(line_of(message, letter._channel.codec.name, priority=letter.priority))
+        file.write(line_of(outgoing, message._endpoint.codec.name, priority=message.priority))
         outcomes.append(None)
     file.flush()
     if _is_on_disk(file):
@@ -296,25 +298,25 @@ def _write(letters: Sequence[Letter[Any]], file: IO[bytes]) -> list[UnimqError |
     return outcomes
 
 
-def _read(lines: Iterable[bytes], channel: "Channel[Any]", drop: frozenset[Part]) -> "Iterator[tuple[int, Outgoing]]":
+def _read(lines: Iterable[bytes], endpoint: "Endpoint[Any]", drop: frozenset[Part]) -> "Iterator[tuple[int, Outgoing]]":
     """The messages, each with the number of its line."""
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                message = _taken_by(channel, message_of(line, channel.codec.name), drop)
+                message = _taken_by(endpoint, message_of(line, endpoint.codec.name), drop)
             except (InvalidArgument, TooLarge, Unsupported) as error:
                 msg = f"line {number}: {error}"
                 raise type(error)(msg) from None
             yield number, message
 
 
-def _taken_by(channel: "Channel[Any]", message: "Outgoing", drop: frozenset[Part]) -> "Outgoing":
-    lost = lost_on(channel)
+def _taken_by(endpoint: "Endpoint[Any]", message: "Outgoing", drop: frozenset[Part]) -> "Outgoing":
+    lost = lost_on(endpoint)
     refused = sorted((parts_of(message) & lost) - drop)
     if refused:
-        msg = f"{channel.where} cannot keep its {', '.join(refused)}; allow to drop that"
+        msg = f"{endpoint.where} cannot keep its {', '.join(refused)}; allow to drop that"
         raise Unsupported(msg)
-    return fit(message, channel, lost)
+    return fit(message, endpoint, lost)
 
 
 def _not_imported(error: BatchError, before: int, numbers: Sequence[int]) -> BatchError:

@@ -26,43 +26,43 @@ Outcome = Literal["ack", "nack", "release", "reject", "discard", "lost"]
 class Settling(Lessor, Protocol):
     """Settles the messages of a queue. What each means is said at `Message`."""
 
-    def ack(self, letter: Any, outcome: Outcome = "ack") -> None:
+    def ack(self, message: Any, outcome: Outcome = "ack") -> None:
         """Remove it for good: done, or discarded."""
         ...
 
-    def nack(self, letter: Any, delay: float | timedelta) -> None:
+    def nack(self, message: Any, delay: float | timedelta) -> None:
         """Give it back to be delivered again, or to the dead letters when it was delivered often enough."""
         ...
 
-    def nack_all(self, letters: Sequence[Any], wait: float) -> list[UnimqError | None]:
+    def nack_all(self, messages: Sequence[Any], wait: float) -> list[UnimqError | None]:
         """Do that with many; the outcome of each."""
         ...
 
-    def release(self, letter: Any) -> None:
+    def release(self, message: Any) -> None:
         """Give it back as if nobody had got it."""
         ...
 
-    def reject(self, letter: Any, reason: str, details: str = "") -> None:
+    def reject(self, message: Any, reason: str, details: str = "") -> None:
         """Move it to the dead-letter queue; inside one, discard it."""
         ...
 
-    def extend(self, letter: Any, duration: float | timedelta | None) -> float:
+    def extend(self, message: Any, duration: float | timedelta | None) -> float:
         """Keep the lease for at least that long from now; returns the seconds granted."""
         ...
 
-    def keep(self, letter: Any) -> None:
+    def keep(self, message: Any) -> None:
         """Extend it in time, again and again."""
         ...
 
-    def give_back(self, letters: Iterable[Any]) -> None:
+    def give_back(self, messages: Iterable[Any]) -> None:
         """Return unhandled messages in their order."""
         ...
 
-    def tell(self, letter: Any, outcome: Outcome) -> None:
+    def tell(self, message: Any, outcome: Outcome) -> None:
         """Let the hook `settle` know."""
         ...
 
-    def with_session(self, letter: Any, call: Callable[[Session, Any, float], R]) -> R:
+    def with_session(self, message: Any, call: Callable[[Session, Any, float], R]) -> R:
         """Run `call`, which does not settle it, with a session that could."""
         ...
 
@@ -70,15 +70,15 @@ class Settling(Lessor, Protocol):
 class Taking(Protocol):
     """Decides what the application gets of what arrived."""
 
-    def passes(self, letter: Any) -> bool:
+    def passes(self, message: Any) -> bool:
         """Whether the application may have it now; if not, it is dealt with."""
         ...
 
-    def passes_locally(self, letter: Any) -> bool:
+    def passes_locally(self, message: Any) -> bool:
         """Whether `passes`, called at once, asks no server."""
         ...
 
-    def park(self, letters: Sequence[Any]) -> None:
+    def park(self, messages: Sequence[Any]) -> None:
         """Keep what arrived for nobody for the next get of this queue."""
         ...
 
@@ -115,14 +115,14 @@ class Owner(Protocol):
         """Raise the error for an absent capability."""
         ...
 
-    def reply(self, letter: Any, body: Any, headers: Mapping[str, str] | None) -> Receipt:
+    def reply(self, message: Any, body: Any, headers: Mapping[str, str] | None) -> Receipt:
         """Send a reply to where one is wanted."""
         ...
 
-    def reply_error(self, letter: Any, text: str) -> None:
+    def reply_error(self, message: Any, text: str) -> None:
         """Tell whoever wants a reply that there will be none, and why."""
         ...
 
-    def report(self, letter: Any, done: int, total: int) -> None:
+    def report(self, message: Any, done: int, total: int) -> None:
         """Tell whoever waits for the reply how far the work is."""
         ...

@@ -29,7 +29,7 @@ from unimq.credentials import Credentials, with_credentials
 from unimq.driver import Driver, Session
 from unimq.errors import Closed, ConnectionLost, LeaseLost, Timeout, UnimqError
 from unimq.hooks import ConnectionEvent, Hooks
-from unimq.hosts import Host, Link, Need, stable_hash
+from unimq.hosts import Host, Need, PooledSession, stable_hash
 from unimq.idle import Sweeper
 from unimq.options import Settings
 from unimq.outcomes import ends_session
@@ -50,7 +50,7 @@ _CLOSE_MOST: Final = 0.7
 """Seconds that all sessions together are waited for when they are closed."""
 _NAP: Final = 0.001
 """Seconds to wait before looking whether what was interrupted has ended; doubled each time."""
-_inherited: "list[Link]" = []
+_inherited: "list[PooledSession]" = []
 """Sessions of a parent process: kept so that nothing closes them in the child, not even the garbage collector."""
 
 
@@ -142,109 +142,111 @@ class Pool:
     def _retry(self, host: Host) -> None:
         until = time.monotonic() + self._connect_timeout
         with contextlib.suppress(UnimqError):  # it was noted, and stays left out
-            self.lend(host, until, lambda link, _: link.session.ping(until), None)
+            self.lend(host, until, lambda pooled, _: pooled.session.ping(until), None)
 
     # Lending
 
     @property
-    def links(self) -> tuple[Link, ...]:
+    def sessions(self) -> tuple[PooledSession, ...]:
         """All sessions."""
-        return tuple(link for host in self.hosts for link in host.links)
+        return tuple(pooled for host in self.hosts for pooled in host.sessions)
 
-    def on(self, link: Link, deadline: float, call: Callable[[Link], R]) -> R:
-        """Run `call` with that very link; raises as `lend` with `only`."""
-        return self.lend(link.host, deadline, lambda link, _: call(link), None, link)
+    def on(self, pooled: PooledSession, deadline: float, call: Callable[[PooledSession], R]) -> R:
+        """Run `call` with that very session; raises as `lend` with `only`."""
+        return self.lend(pooled.host, deadline, lambda pooled, _: call(pooled), None, pooled)
 
     def lend(  # noqa: C901, PLR0913, PLR0917 - the one place where a session is taken, used and given back
         self,
         host: Host,
         deadline: float,
-        call: Callable[[Link, W], R],
+        call: Callable[[PooledSession, W], R],
         what: W,
-        only: Link | None = None,
+        only: PooledSession | None = None,
         need: Need = "call",
         queues: Sequence[str] = (),
     ) -> R:
-        """Take a link, run `call` with it and `what`, and give it back whatever happens, at whatever moment.
+        """Take a session, run `call` with it and `what`, and give it back whatever happens, at whatever moment.
 
-        With `only` it is that very link, for settling what it holds. For a receive `need` tells whether it polls or
+        With `only` it is that very session, for settling what it holds. For a receive `need` tells whether it polls or
         waits; the session that received from the same `queues` last is preferred: subscriptions belong to sessions.
 
-        It is run again, on another link, when a connection turns out to have died while it was idle: not when it may
+        It is run again, on another session, when a connection turns out to have died while it was idle: not when it may
         have done something (`in_doubt`), and not when the connection was new.
 
         An exception may come out of a signal handler between any two steps, those of giving back too. So each step can
         be done again, and the outer handler does.
 
         Raises:
-            LeaseLost: the `only` link is dead.
+            LeaseLost: the `only` session is dead.
             NoneToWaitOn: no session may be waited on until `deadline`.
             Timeout: what will do is in use until `deadline`.
         """
         while True:
-            me, link, was_used = object(), None, False
+            me, pooled, was_used = object(), None, False
             try:
                 try:
                     if need == "call":
-                        link = host.free(me) if only is None else host.that(only, me)
+                        pooled = host.free(me) if only is None else host.that(only, me)
                     else:
-                        link = host.free_to_receive(me, need, queues)
-                    if link is None:
-                        link = self._wait(host, me, need, deadline, only)
-                    was_used = link.proven
-                    result = call(link, what)
-                    link.proven = True
-                    link.idle_looks = 0
+                        pooled = host.free_to_receive(me, need, queues)
+                    if pooled is None:
+                        pooled = self._wait(host, me, need, deadline, only)
+                    was_used = pooled.proven
+                    result = call(pooled, what)
+                    pooled.proven = True
+                    pooled.idle_looks = 0
                     if host.failures:
                         host.works()
-                    if link.over or link.session.spent:
-                        self._tidy(link, me)
-                    host.give_back(link, me)
+                    if pooled.over or pooled.session.spent:
+                        self._tidy(pooled, me)
+                    host.give_back(pooled, me)
                 except BaseException as error:
-                    self._left(link, error)
+                    self._left(pooled, error)
                     host.recover(me)
                     raise
             except BaseException as error:
-                self._left(link, error)
+                self._left(pooled, error)
                 host.recover(me)
                 if was_used and isinstance(error, ConnectionLost) and not error.in_doubt and only is None:
                     continue
                 raise
             return result
 
-    def _tidy(self, link: Link, me: object) -> None:
+    def _tidy(self, pooled: PooledSession, me: object) -> None:
         """Do what is left to do at the end of a use that went well."""
-        if link.over and link.user.get(0) is me:
+        if pooled.over and pooled.user.get(0) is me:
             try:
-                link.say_what_is_over()
+                pooled.say_what_is_over()
             except UnimqError as error:  # what was on its way goes back with the connection, at the latest
-                self._left(link, error)
-        if link.session.spent:
-            self.discard(link)
+                self._left(pooled, error)
+        if pooled.session.spent:
+            self.discard(pooled)
 
-    def _left(self, link: Link | None, error: BaseException) -> None:
-        if link is not None and ends_session(error):
-            self.discard(link, error)
+    def _left(self, pooled: PooledSession | None, error: BaseException) -> None:
+        if pooled is not None and ends_session(error):
+            self.discard(pooled, error)
 
     def ask_hosts(self, call: Callable[[Session, float], R], deadline: float) -> list[R]:
         """What every host answers, in the order of the URL; for what may be asked again on a broken connection."""
-        return [self.lend(host, deadline, lambda link, _: call(link.session, deadline), None) for host in self.hosts]
+        return [
+            self.lend(host, deadline, lambda pooled, _: call(pooled.session, deadline), None) for host in self.hosts
+        ]
 
     def stop_ahead(self, queues: Sequence[str]) -> None:
         """Nobody iterates over `queues` any more: say so at once, or leave it to the one who uses the session now."""
-        for link in self.links:
-            if queues in link.ahead:
-                link.over.add(queues)
+        for pooled in self.sessions:
+            if queues in pooled.ahead:
+                pooled.over.add(queues)
                 with contextlib.suppress(LeaseLost, Timeout):
-                    self.on(link, time.monotonic() + _SHORT_CALL, lambda _: None)
+                    self.on(pooled, time.monotonic() + _SHORT_CALL, lambda _: None)
 
     def polls_first(self, host: Host) -> bool:
         """Whether each free session holds something: then a poll there is cheaper than another one to wait on."""
         holds = False
-        for link in host.links:
-            if not link.may_wait:
+        for pooled in host.sessions:
+            if not pooled.may_wait:
                 holds = True
-            elif not link.user:
+            elif not pooled.user:
                 return False
         return holds
 
@@ -252,11 +254,13 @@ class Pool:
         """Wait before another attempt; ends early when the pool is closed."""
         self._ended.wait(seconds)
 
-    def _wait(self, host: Host, me: object, need: Need, deadline: float, only: Link | None = None) -> Link:
-        """A link that was not free at once: from the line, or opened."""
-        link = host.wait(me, need, deadline, only)
-        if link is not None:
-            return link
+    def _wait(
+        self, host: Host, me: object, need: Need, deadline: float, only: PooledSession | None = None
+    ) -> PooledSession:
+        """A session that was not free at once: from the line, or opened."""
+        pooled = host.wait(me, need, deadline, only)
+        if pooled is not None:
+            return pooled
         if self.closed:
             raise self._closed_error()
         if only is not None and not only.alive:
@@ -274,23 +278,23 @@ class Pool:
         busy.ends_session = False
         raise busy
 
-    def _open_for(self, host: Host, me: object, need: Need, deadline: float) -> Link:
-        link = self._open(host, deadline)
+    def _open_for(self, host: Host, me: object, need: Need, deadline: float) -> PooledSession:
+        pooled = self._open(host, deadline)
         try:
-            (link.user if need == "call" else link.receiver).take(me)
-            is_open = host.opened(link, me)
+            (pooled.user if need == "call" else pooled.receiver).take(me)
+            is_open = host.opened(pooled, me)
         except BaseException:
-            self.discard(link)
+            self.discard(pooled)
             raise
         if not is_open:
-            self.discard(link)
+            self.discard(pooled)
             raise self._closed_error()
         self.met = True
         self._idle.watch(host)
         self._tell(host, "connected", None)
-        return link
+        return pooled
 
-    def _open(self, host: Host, deadline: float) -> Link:
+    def _open(self, host: Host, deadline: float) -> PooledSession:
         url = with_credentials(host.url, self._credentials)
         now = time.monotonic()
         until = min(max(deadline, now + _CONNECT_LEAST), now + self._connect_timeout)
@@ -308,40 +312,42 @@ class Pool:
             host.failed()
             self._tell(host, "refused", error)
             raise
-        link = Link(host, session, capabilities)
-        self.beats.begin(link)
-        return link
+        pooled = PooledSession(host, session, capabilities)
+        self.beats.begin(pooled)
+        return pooled
 
     def _closed_error(self) -> Closed:
         return Closed(f"{self.hosts[0].label} was closed")
 
     # Ending
 
-    def discard(self, link: Link, error: BaseException | None = None) -> None:
-        """Close a link for good and tell why. What it held is lost to its holders, and delivered again."""
-        was_alive = link.host.remove(link)
-        if link.closed:
+    def discard(self, pooled: PooledSession, error: BaseException | None = None) -> None:
+        """Close a session for good and tell why. What it held is lost to its holders, and delivered again."""
+        was_alive = pooled.host.remove(pooled)
+        if pooled.closed:
             return
-        link.held.clear()
-        link.session.close()
-        link.closed = True
+        pooled.held.clear()
+        pooled.session.close()
+        pooled.closed = True
         if was_alive and isinstance(error, (ConnectionLost, Timeout)):
-            link.host.failed()
-            self._tell(link.host, "lost", error)
+            pooled.host.failed()
+            self._tell(pooled.host, "lost", error)
 
-    def discard_broken(self, link: Link, outcomes: Sequence[object]) -> None:
-        """Discard `link` where an outcome says that its session has ended."""
+    def discard_broken(self, pooled: PooledSession, outcomes: Sequence[object]) -> None:
+        """Discard `pooled` where an outcome says that its session has ended."""
         for outcome in outcomes:
             if isinstance(outcome, UnimqError) and outcome.ends_session:
-                self.discard(link, outcome)
+                self.discard(pooled, outcome)
                 return
 
     def end_receives(self, until: float) -> None:
         """Interrupt what waits and is over, until it has ended: an interrupt that comes too early finds nothing."""
         nap = _NAP
-        while links := [link for link in self.links if (one := link.receiving) is not None and one.is_over()]:
-            for link in links:
-                link.session.interrupt()
+        while sessions := [
+            pooled for pooled in self.sessions if (one := pooled.receiving) is not None and one.is_over()
+        ]:
+            for pooled in sessions:
+                pooled.session.interrupt()
             if time.monotonic() >= until:
                 return
             time.sleep(nap)
@@ -363,16 +369,16 @@ class Pool:
             host.close()
         until = time.monotonic() + _CLOSE_MOST if until is None else until
         self.end_receives(until)
-        for link in self.links:
+        for pooled in self.sessions:
             with contextlib.suppress(UnimqError):
-                self.on(link, until, lambda _: None)
-            self.discard(link)
+                self.on(pooled, until, lambda _: None)
+            self.discard(pooled)
 
     def _forget(self) -> None:
-        _inherited.extend(self.links)
-        for link in self.links:
-            link.alive = False
-            link.session.abandon()
+        _inherited.extend(self.sessions)
+        for pooled in self.sessions:
+            pooled.alive = False
+            pooled.session.abandon()
         closed = self.closed
         self._reset()
         self.closed = closed

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
-from unimq.channel import Channel
 from unimq.driver import Outgoing
+from unimq.endpoint import Endpoint
 from unimq.options import timeout_seconds
 from unimq.receipts import Receipt
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 class Putting(Generic[T]):
     """What a queue offers to those who put."""
 
-    _channel: Channel[T]
+    _endpoint: Endpoint[T]
 
     def put(  # noqa: PLR0913 - each is a keyword of its own
         self,
@@ -59,10 +59,10 @@ class Putting(Generic[T]):
             ConnectError, ConnectionLost, Timeout, ServerError: it failed on the way. With `in_doubt` the message may
                 have been stored, and repeating it may duplicate; otherwise it certainly was not.
         """
-        sender = self._channel.sender
+        sender = self._endpoint.sender
         message = sender.build(body, headers, priority, delay, at, ttl, id, reply_to, correlation_id, unique)
         return sender.send_one(
-            message, unique if key is None else key, self._channel.deadline(timeout_seconds(timeout))
+            message, unique if key is None else key, self._endpoint.deadline(timeout_seconds(timeout))
         )
 
     def put_many(  # noqa: PLR0913
@@ -86,9 +86,9 @@ class Putting(Generic[T]):
             InvalidArgument, TooLarge, Unsupported: one of them cannot be sent, or `bodies` is a text, bytes or a
                 mapping, which is a single body; nothing was sent.
         """
-        sender = self._channel.sender
+        sender = self._endpoint.sender
         messages = sender.build_many(bodies, headers, priority, delay, at, ttl)
-        return sender.send_many(messages, key, self._channel.deadline(timeout_seconds(timeout)))
+        return sender.send_many(messages, key, self._endpoint.deadline(timeout_seconds(timeout)))
 
     def encode(  # noqa: PLR0913
         self,
@@ -102,4 +102,4 @@ class Putting(Generic[T]):
         id: str | None = None,  # noqa: A002
     ) -> Outgoing:
         """What `put` would send, checked and encoded, for an adapter that stores messages by another way."""
-        return self._channel.sender.build(body, headers, priority, delay, at, ttl, id)
+        return self._endpoint.sender.build(body, headers, priority, delay, at, ttl, id)

@@ -1,7 +1,7 @@
 """The face: `Queue`, one queue on whatever backend its URL names, its dead letters, and the client that queues share.
 
-It says what an application can call, and leaves how to the sender, the receiver and the settler of its channel. A queue
-has a client and a client makes queues, so both are here.
+It says what an application can call, and leaves how to the sender, the receiver and the settler of its endpoint. A
+queue has a client and a client makes queues, so both are here.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,8 +13,8 @@ from unimq.backend import Backend
 from unimq.calling import Calling
 from unimq.calls import Caller
 from unimq.capabilities import Capabilities
-from unimq.channel import Channel, label, refuse_pickling, with_count
 from unimq.credentials import Credentials
+from unimq.endpoint import Endpoint, label, refuse_pickling, with_count
 from unimq.getting import Getting
 from unimq.hooks import Hooks
 from unimq.masking import without_frames
@@ -106,17 +106,17 @@ class Queue(Putting[T], Getting[T], Calling[T], Tending[T]):
         url = URL.parse(url)
         options = {"codec": codec, "lease": lease, "max_deliveries": max_deliveries}
         client = Client(with_count(url, max_deliveries), require=require, credentials=credentials, hooks=hooks)
-        self._adopt(client.channel(name, type, Message, **options), owns_client=True)
+        self._adopt(client.endpoint(name, type, Message, **options), owns_client=True)
 
     @classmethod
-    def _of(cls, channel: Channel[Any], *, owns_client: bool = False) -> Self:
+    def _of(cls, endpoint: Endpoint[Any], *, owns_client: bool = False) -> Self:
         queue = cls.__new__(cls)
-        queue._adopt(channel, owns_client=owns_client)
+        queue._adopt(endpoint, owns_client=owns_client)
         return queue
 
-    def _adopt(self, channel: Channel[T], *, owns_client: bool) -> None:
-        self._channel = channel
-        if channel.hooks.around is not None:
+    def _adopt(self, endpoint: Endpoint[T], *, owns_client: bool) -> None:
+        self._endpoint = endpoint
+        if endpoint.hooks.around is not None:
             self.__class__ = observed(type(self))
         self._owns_client = owns_client
         self._dead: DeadLetterQueue[T] | None = None
@@ -124,28 +124,28 @@ class Queue(Putting[T], Getting[T], Calling[T], Tending[T]):
     @property
     def name(self) -> str:
         """The queue's name."""
-        return self._channel.name
+        return self._endpoint.name
 
     @property
     def codec(self) -> str:
         """The name of the codec of its bodies."""
-        return self._channel.codec.name
+        return self._endpoint.codec.name
 
     @property
     def client(self) -> "Client":
         """The client with the connections; a `Queue(url)` has one of its own."""
-        return cast("Client", self._channel.client)
+        return cast("Client", self._endpoint.client)
 
     @property
     def capabilities(self) -> Capabilities:
         """What the backend can do: declared for the URL, and after the first connection what the server proved."""
-        return self._channel.capabilities
+        return self._endpoint.capabilities
 
     @property
     def dead(self) -> "DeadLetterQueue[T]":
         """The queue of what was given up: `<name>.dead`, or what `?dead=` names."""
         if self._dead is None:
-            self._dead = DeadLetterQueue[T]._of_parent(self._channel)
+            self._dead = DeadLetterQueue[T]._of_parent(self._endpoint)
         return self._dead
 
     def close(self) -> None:
@@ -153,7 +153,7 @@ class Queue(Putting[T], Getting[T], Calling[T], Tending[T]):
 
         The client is closed too where the queue made it; in a second. Messages in hand come back with their lease.
         """
-        self._channel.close()
+        self._endpoint.close()
         if self._owns_client:
             self.client.close()
 
@@ -175,11 +175,11 @@ class DeadLetterQueue(Queue[T]):
     It is a queue like any other: get, ack and peek work; `reject` inside it discards.
     """
 
-    _parent: Channel[T]
+    _parent: Endpoint[T]
 
     @classmethod
-    def _of_parent(cls, parent: Channel[T]) -> Self:
-        queue = cls._of(parent.dead_channel())
+    def _of_parent(cls, parent: Endpoint[T]) -> Self:
+        queue = cls._of(parent.dead_endpoint())
         queue._parent = parent
         return queue
 
@@ -195,7 +195,7 @@ class DeadLetterQueue(Queue[T]):
             Unsupported: `id`, where what is in hand dies with this process (at-most-once).
             BatchError: some could not be put back and are still there; `outcomes` has `None` or an error for each.
         """
-        return redrive(self._channel, self._parent, limit, id, rate)
+        return redrive(self._endpoint, self._parent, limit, id, rate)
 
 
 class Client(Backend):
@@ -262,7 +262,7 @@ class Client(Backend):
             InvalidName, InvalidArgument, Unsupported: as `Queue`.
         """
         return Queue[Any]._of(
-            self.channel(name, type, Message, codec=codec, lease=lease, max_deliveries=max_deliveries)
+            self.endpoint(name, type, Message, codec=codec, lease=lease, max_deliveries=max_deliveries)
         )
 
     def get(self, queues: Sequence[Queue[Any]], timeout: float | timedelta | None = None) -> Message[Any]:
@@ -272,7 +272,7 @@ class Client(Backend):
             InvalidArgument: there is none, one is another client's, or their leases differ.
             Empty: no message came in time.
         """
-        several = Several.of(self, [queue._channel for queue in queues])
+        several = Several.of(self, [queue._endpoint for queue in queues])
         return cast("Message[Any]", several.get_many(1, timeout)[0])
 
     def get_many(
@@ -286,7 +286,7 @@ class Client(Backend):
             InvalidArgument: as `get`, or `limit` is out of its range.
             Empty: no message came in time.
         """
-        several = Several.of(self, [queue._channel for queue in queues])
+        several = Several.of(self, [queue._endpoint for queue in queues])
         return cast("list[Message[Any]]", several.get_many(count(limit, "limit"), timeout))
 
     def __enter__(self) -> Self:

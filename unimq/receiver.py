@@ -12,16 +12,16 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, Generic, TypeVar
 
-from unimq.claims import link_of
+from unimq.claims import session_of
 from unimq.errors import ConnectError, ConnectionLost, Empty, InvalidMessage, LeaseLost, Timeout
 from unimq.hosts import Host
-from unimq.message import Letter
+from unimq.message import BaseMessage
 from unimq.owner import Owner
 from unimq.settler import Settler
 from unimq.source import Cancellation, Source
 from unimq.state import QueueState
 
-__all__ = ["Ahead", "Receiver", "hand_over_all", "hand_over_is_local", "park"]
+__all__ = ["Ahead", "Receiver", "deliver_all", "is_delivered_locally", "park"]
 
 T = TypeVar("T")
 
@@ -36,24 +36,24 @@ _STALE: Final = 4
 class Ahead(Generic[T]):
     """What was fetched together and is not handed over yet."""
 
-    def __init__(self, letters: Iterable[Letter[T]]) -> None:
-        self._letters = deque(letters)
+    def __init__(self, messages: Iterable[BaseMessage[T]]) -> None:
+        self._messages = deque(messages)
         self._since = time.monotonic()
 
-    def next(self) -> Letter[T] | None:
+    def next(self) -> BaseMessage[T] | None:
         """Take the first; `None` when nothing is left, or when a close was faster."""
         try:
-            return self._letters.popleft()
+            return self._messages.popleft()
         except IndexError:
             return None
 
-    def all(self) -> list[Letter[T]]:
+    def all(self) -> list[BaseMessage[T]]:
         """Take what is left."""
         return list(iter(self.next, None))
 
-    def is_stale(self, letter: Letter[T]) -> bool:
+    def is_stale(self, message: BaseMessage[T]) -> bool:
         """Whether more than a quarter of its lease has gone by since it came: its consumer is to have the whole."""
-        until = letter.lease_until
+        until = message.lease_until
         return until is not None and _STALE * (time.monotonic() - self._since) > until - self._since
 
 
@@ -68,17 +68,17 @@ class Receiver(Generic[T]):
         self._ahead: list[Ahead[T]] = []
         self._source = Source([state])
 
-    def get_many(self, limit: int, timeout: float | None) -> list[Letter[T]]:
+    def get_many(self, limit: int, timeout: float | None) -> list[BaseMessage[T]]:
         """Between 1 and `limit` messages, waiting for the first one only; `Empty` when there is none in time."""
         until = math.inf if timeout is None else time.monotonic() + timeout
         while True:
-            ready = hand_over_all(self.fetch(limit, until))
+            ready = deliver_all(self.fetch(limit, until))
             if ready:
                 return ready
 
     def fetch(
         self, limit: int, until: float, cancellation: Cancellation | None = None, *, ahead: bool = False
-    ) -> list[Letter[T]]:
+    ) -> list[BaseMessage[T]]:
         """What is parked, or else arrives first; not handed over yet. `Empty` at `until`, a monotonic time.
 
         With `ahead`, more may be on its way until `stop_ahead`.
@@ -94,14 +94,14 @@ class Receiver(Generic[T]):
         """An iteration is over: what is on its way and was not fetched goes back."""
         self._source.stop_ahead()
 
-    def consume(self, prefetch: int, timeout: float | None) -> "Iterator[Letter[T]]":
+    def consume(self, prefetch: int, timeout: float | None) -> "Iterator[BaseMessage[T]]":
         """Messages one by one, fetched up to `prefetch` at a time; ends when none came for `timeout` seconds."""
         prefetch = self.ahead(prefetch)
         try:
             while (ahead := self._next_ahead(prefetch, timeout)) is not None:
                 try:
-                    while (letter := ahead.next()) is not None:
-                        yield from self.hand_over(self.refreshed([letter]) if ahead.is_stale(letter) else [letter])
+                    while (message := ahead.next()) is not None:
+                        yield from self.deliver(self.refreshed([message]) if ahead.is_stale(message) else [message])
                 finally:
                     self.drop(ahead)
         finally:
@@ -115,9 +115,9 @@ class Receiver(Generic[T]):
         except Empty:
             return None
 
-    def keep(self, letters: Sequence[Letter[T]]) -> "Ahead[T]":
+    def keep(self, messages: Sequence[BaseMessage[T]]) -> "Ahead[T]":
         """What an iteration fetched, until it is handed over one by one; a close gives the rest back."""
-        ahead = Ahead(letters)
+        ahead = Ahead(messages)
         self._ahead.append(ahead)
         return ahead
 
@@ -127,16 +127,16 @@ class Receiver(Generic[T]):
             self._ahead.remove(ahead)
         self.give_back(ahead.all())
 
-    def refreshed(self, letters: Sequence[Letter[T]]) -> list[Letter[T]]:
-        """Those of `letters`, which waited long, that have the whole of their lease again; the others go back."""
-        ready: list[Letter[T]] = []
-        for letter in letters:
+    def refreshed(self, messages: Sequence[BaseMessage[T]]) -> list[BaseMessage[T]]:
+        """Those of `messages`, which waited long, that have the whole of their lease again; the others go back."""
+        ready: list[BaseMessage[T]] = []
+        for message in messages:
             if not self._state.capabilities.extend:
-                self.give_back([letter])
+                self.give_back([message])
                 continue
             with contextlib.suppress(LeaseLost):
-                self._settler.extend(letter, None)
-                ready.append(letter)
+                self._settler.extend(message, None)
+                ready.append(message)
         return ready
 
     def ahead(self, prefetch: int) -> int:
@@ -145,14 +145,14 @@ class Receiver(Generic[T]):
         counts = state.settings.max_deliveries is not None and state.capabilities.counts == "fetches"
         return 1 if counts else prefetch
 
-    def park(self, letters: Sequence[Letter[T]]) -> None:
+    def park(self, messages: Sequence[BaseMessage[T]]) -> None:
         """Keep what arrived for nobody for the next get of this queue; without one within a second it goes back."""
         if self._state.closed:
-            self.give_back(letters)
+            self.give_back(messages)
             return
-        by_host: dict[Host, list[Letter[T]]] = {}
-        for letter in letters:
-            by_host.setdefault(link_of(letter).host, []).append(letter)
+        by_host: dict[Host, list[BaseMessage[T]]] = {}
+        for message in messages:
+            by_host.setdefault(session_of(message).host, []).append(message)
         for host, mine in by_host.items():
             self._park_for(host, Ahead(mine))
 
@@ -160,9 +160,9 @@ class Receiver(Generic[T]):
         self._parked.append(ahead)
         host.scheduler.at(time.monotonic() + _PARKED_FOR, lambda: self._give_back_parked(ahead))
 
-    def give_back(self, letters: Sequence[Letter[T]]) -> None:
+    def give_back(self, messages: Sequence[BaseMessage[T]]) -> None:
         """Return what was not handed over, in order. What cannot be returned stays with the server's lease."""
-        self._settler.give_back(letters)
+        self._settler.give_back(messages)
 
     def close(self) -> None:
         """Give back what is parked, and what iterations have fetched and not handed over."""
@@ -171,12 +171,12 @@ class Receiver(Generic[T]):
         self._parked.clear()
         self._ahead.clear()
 
-    def take_parked(self, limit: int) -> list[Letter[T]]:
+    def take_parked(self, limit: int) -> list[BaseMessage[T]]:
         """Up to `limit` of what arrived for nobody."""
-        taken: list[Letter[T]] = []
+        taken: list[BaseMessage[T]] = []
         for ahead in list(self._parked):
-            while len(taken) < limit and (letter := ahead.next()) is not None:
-                taken += self.refreshed([letter]) if ahead.is_stale(letter) else [letter]
+            while len(taken) < limit and (message := ahead.next()) is not None:
+                taken += self.refreshed([message]) if ahead.is_stale(message) else [message]
         return taken
 
     def _give_back_parked(self, ahead: "Ahead[T]") -> None:
@@ -184,13 +184,13 @@ class Receiver(Generic[T]):
             self._parked.remove(ahead)
         self.give_back(ahead.all())
 
-    def hand_over(self, letters: Sequence[Letter[T]]) -> list[Letter[T]]:
-        """Those of `letters` that the application gets."""
-        return hand_over_all(letters)
+    def deliver(self, messages: Sequence[BaseMessage[T]]) -> list[BaseMessage[T]]:
+        """Those of `messages` that the application gets."""
+        return deliver_all(messages)
 
-    def passes_locally(self, letter: Letter[T]) -> bool:
+    def passes_locally(self, message: BaseMessage[T]) -> bool:
         """Whether `passes`, called at once, asks no server: there is nothing to deal with."""
-        state, delivery = self._state, letter._delivery
+        state, delivery = self._state, message._delivery
         if delivery.expires_at is not None and delivery.expires_at <= time.time() + _SOON:
             return False
         if not state.inspects:
@@ -198,72 +198,72 @@ class Receiver(Generic[T]):
         most = state.settings.max_deliveries
         if most is not None and (delivery.delivery_count or 0) > most:
             return False
-        return state.settings.invalid != "reject" or _damage(letter) is None
+        return state.settings.invalid != "reject" or _damage(message) is None
 
-    def passes(self, letter: Letter[T]) -> bool:
+    def passes(self, message: BaseMessage[T]) -> bool:
         """Whether the application may have it now; if not, it is dealt with here."""
-        link, until, state = letter._link, letter.lease_until, self._state
-        if link is None or not (link.anywhere or link.alive) or letter._claim or letter.is_inherited:
+        pooled, until, state = message._session, message.lease_until, self._state
+        if pooled is None or not (pooled.anywhere or pooled.alive) or message._claim or message.is_inherited:
             return False
         if until is not None and until <= time.monotonic():
             return False
-        if (state.inspects or letter._delivery.expires_at is not None) and not self._is_good(letter):
+        if (state.inspects or message._delivery.expires_at is not None) and not self._is_good(message):
             return False
-        if state.keeps_lease and not link.host.keeper.prolong(letter, state.settings.lease):
+        if state.keeps_lease and not pooled.host.keeper.prolong(message, state.settings.lease):
             return False  # it begins now: the time before is not its consumer's
         if state.hooks.receive is not None:
-            state.hooks.receive(letter)
+            state.hooks.receive(message)
         return True
 
-    def _is_good(self, letter: Letter[T]) -> bool:
+    def _is_good(self, message: BaseMessage[T]) -> bool:
         """Whether it is good for its consumer; if not, it is dealt with."""
-        delivery, settings = letter._delivery, self._state.settings
+        delivery, settings = message._delivery, self._state.settings
         try:
             if delivery.expires_at is not None and delivery.expires_at <= time.time():
-                self._settler.ack(letter)
+                self._settler.ack(message)
                 return False
             if settings.max_deliveries is not None and (delivery.delivery_count or 0) > settings.max_deliveries:
-                self._settler.reject_unseen(letter)
+                self._settler.reject_unseen(message)
                 return False
-            if settings.invalid == "reject" and (damage := _damage(letter)) is not None:
-                self._settler.reject(letter, f"cannot be decoded: {damage}")
+            if settings.invalid == "reject" and (damage := _damage(message)) is not None:
+                self._settler.reject(message, f"cannot be decoded: {damage}")
                 return False
         except (ConnectError, ConnectionLost, LeaseLost, Timeout):
             return False  # it is delivered again, and dealt with then
         return True
 
 
-def hand_over_is_local(letter: Letter[Any]) -> bool:
+def is_delivered_locally(message: BaseMessage[Any]) -> bool:
     """Whether to hand it over, at once, asks no server."""
-    return letter._channel.receiver.passes_locally(letter)
+    return message._endpoint.receiver.passes_locally(message)
 
 
-def hand_over_all(letters: Sequence[Letter[T]]) -> list[Letter[T]]:
+def deliver_all(messages: Sequence[BaseMessage[T]]) -> list[BaseMessage[T]]:
     """Those that the application may have; one that cannot be dealt with keeps its neighbours safe."""
-    ready: list[Letter[T]] = []
-    for position, letter in enumerate(letters):
+    ready: list[BaseMessage[T]] = []
+    for position, message in enumerate(messages):
         try:
-            if letter._channel.receiver.passes(letter):
-                ready.append(letter)
+            if message._endpoint.receiver.passes(message):
+                ready.append(message)
         except BaseException:
-            park([*ready, *letters[position + 1 :]])
+            park([*ready, *messages[position + 1 :]])
             raise
     return ready
 
 
-def park(letters: Sequence[Letter[Any]]) -> None:
+def park(messages: Sequence[BaseMessage[Any]]) -> None:
     """Keep what arrived for nobody, each for the next get of its queue."""
-    by_queue: dict[Owner, list[Letter[Any]]] = {}
-    for letter in letters:
-        by_queue.setdefault(letter._channel, []).append(letter)
+    by_queue: dict[Owner, list[BaseMessage[Any]]] = {}
+    for message in messages:
+        by_queue.setdefault(message._endpoint, []).append(message)
     for queue, mine in by_queue.items():
         queue.receiver.park(mine)
 
 
-def _damage(letter: Letter[Any]) -> InvalidMessage | None:
+def _damage(message: BaseMessage[Any]) -> InvalidMessage | None:
     """Why it cannot be decoded; else its body is decoded then, and kept."""
     try:
-        letter.body  # noqa: B018
+        message.body  # noqa: B018
     except InvalidMessage as error:
         return error
     return None

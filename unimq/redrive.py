@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from unimq import headers as reserved
 from unimq.bounded import there_at_start
-from unimq.channel import Channel
+from unimq.endpoint import Endpoint
 from unimq.errors import (
     ConnectError,
     ConnectionLost,
@@ -16,7 +16,7 @@ from unimq.errors import (
     UnimqError,
     Unsupported,
 )
-from unimq.message import Letter
+from unimq.message import BaseMessage
 from unimq.options import count, short
 from unimq.outcomes import raise_failures
 from unimq.sender import text
@@ -30,8 +30,8 @@ _FASTEST: Final = 1e6
 
 
 def redrive(
-    channel: Channel[Any],
-    parent: Channel[Any],
+    endpoint: Endpoint[Any],
+    parent: Endpoint[Any],
     limit: int | None,
     message_id: str | None = None,
     rate: float | None = None,
@@ -43,47 +43,47 @@ def redrive(
     most = None if limit is None else count(limit, "limit", most=2**53)
     pause = _pause(rate)
     if message_id is not None:
-        return _redrive_one(channel, parent, text(message_id, "id", 200))
+        return _redrive_one(endpoint, parent, text(message_id, "id", 200))
     outcomes: list[UnimqError | None] = []
-    held: list[Letter[Any]] = []
+    held: list[BaseMessage[Any]] = []
     try:
-        for (letter,) in there_at_start(channel, most, _died_at, pause=pause):
+        for (message,) in there_at_start(endpoint, most, _died_at, pause=pause):
             # One that cannot go back keeps none of the others from it; it is held until the end, or it came again.
-            held.append(letter)
-            outcomes.append(_outcome(letter, channel, parent))
+            held.append(message)
+            outcomes.append(_outcome(message, endpoint, parent))
             if outcomes[-1] is None:
                 held.pop()
     finally:
-        channel.settler.give_back(held)
+        endpoint.settler.give_back(held)
     raise_failures("redrive", outcomes)
     return len(outcomes)
 
 
-def _redrive_one(channel: Channel[Any], parent: Channel[Any], message_id: str) -> int:
+def _redrive_one(endpoint: Endpoint[Any], parent: Endpoint[Any], message_id: str) -> int:
     """Look for it among all, which are in hand meanwhile; then they go back in their order."""
-    if channel.capabilities.guarantee == "at-most-once":
+    if endpoint.capabilities.guarantee == "at-most-once":
         msg = (
-            f"redrive id={message_id!r}: {channel.where} delivers at most once, so that the others would be lost if "
+            f"redrive id={message_id!r}: {endpoint.where} delivers at most once, so that the others would be lost if "
             "the search for it were broken off; redrive all, or add ?journal="
         )
         raise Unsupported(msg)
-    held: list[Letter[Any]] = []
+    held: list[BaseMessage[Any]] = []
     try:
-        for letters in there_at_start(channel, None, _died_at, batch=_SEARCHED):
-            held += letters
-            for letter in letters:
-                if letter.id == message_id:
-                    _put_back(letter, channel, parent)
+        for messages in there_at_start(endpoint, None, _died_at, batch=_SEARCHED):
+            held += messages
+            for message in messages:
+                if message.id == message_id:
+                    _put_back(message, endpoint, parent)
                     return 1
     finally:
-        channel.settler.give_back(held)
+        endpoint.settler.give_back(held)
     return 0
 
 
-def _outcome(letter: Letter[Any], channel: Channel[Any], parent: Channel[Any]) -> UnimqError | None:
-    """What is wrong with this letter; what is wrong with the way is raised."""
+def _outcome(message: BaseMessage[Any], endpoint: Endpoint[Any], parent: Endpoint[Any]) -> UnimqError | None:
+    """What is wrong with this message; what is wrong with the way is raised."""
     try:
-        _put_back(letter, channel, parent)
+        _put_back(message, endpoint, parent)
     except (ConnectError, ConnectionLost, Timeout, StorageError):
         raise
     except UnimqError as error:
@@ -91,25 +91,25 @@ def _outcome(letter: Letter[Any], channel: Channel[Any], parent: Channel[Any]) -
     return None
 
 
-def _put_back(letter: Letter[Any], channel: Channel[Any], parent: Channel[Any]) -> None:
-    headers = {k: v for k, v in letter.headers.items() if not k.startswith(reserved.DEAD_PREFIX)}
-    channel.settler.put_back(letter, _origin(letter, channel, parent).sender, headers or None)
+def _put_back(message: BaseMessage[Any], endpoint: Endpoint[Any], parent: Endpoint[Any]) -> None:
+    headers = {k: v for k, v in message.headers.items() if not k.startswith(reserved.DEAD_PREFIX)}
+    endpoint.settler.put_back(message, _origin(message, endpoint, parent).sender, headers or None)
 
 
-def _died_at(letter: Letter[Any]) -> float:
+def _died_at(message: BaseMessage[Any]) -> float:
     """When it was given up, by the clock of whoever gave it up; long ago where that cannot be read."""
     try:
-        return float(letter.headers.get(reserved.DEAD_AT, "-inf"))
+        return float(message.headers.get(reserved.DEAD_AT, "-inf"))
     except ValueError:
         return -math.inf
 
 
-def _origin(letter: Letter[Any], channel: Channel[Any], parent: Channel[Any]) -> Channel[Any]:
-    name = letter.headers.get(reserved.DEAD_ORIGIN, parent.name)
-    if name == parent.name or (name == channel.name and parent.pool is channel.pool):
+def _origin(message: BaseMessage[Any], endpoint: Endpoint[Any], parent: Endpoint[Any]) -> Endpoint[Any]:
+    name = message.headers.get(reserved.DEAD_ORIGIN, parent.name)
+    if name == parent.name or (name == endpoint.name and parent.pool is endpoint.pool):
         return parent  # back among the dead letters it would be taken again and again
     try:
-        return parent.client.channel(name, None, parent.letter)
+        return parent.client.endpoint(name, None, parent.message_type)
     except InvalidName:  # another backend, or a foreign program, takes other names
         return parent
 

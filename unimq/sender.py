@@ -18,7 +18,7 @@ from unimq.errors import (
     UnimqError,
     Unsupported,
 )
-from unimq.hosts import Link
+from unimq.hosts import PooledSession
 from unimq.options import seconds, short
 from unimq.outcomes import is_unsent, raise_unsent
 from unimq.receipts import Receipt
@@ -183,7 +183,7 @@ class Sender(Generic[T]):
                 outcomes[place] = outcome
         return outcomes
 
-    def _send(self, exchange: "Callable[[Link, _Put[W]], R]", what: W, key: str | None, deadline: float) -> R:
+    def _send(self, exchange: "Callable[[PooledSession, _Put[W]], R]", what: W, key: str | None, deadline: float) -> R:
         """Run `exchange` with one host.
 
         A host that cannot be reached in time, or a connection that turns out dead before anything was sent, is passed
@@ -223,29 +223,29 @@ class Sender(Generic[T]):
             raise BatchError(msg, outcomes) from failures[0]
         return cast("list[Receipt]", outcomes)
 
-    def _exchange_one(self, link: Link, put: "_Put[Outgoing]") -> Receipt | UnimqError:
+    def _exchange_one(self, pooled: PooledSession, put: "_Put[Outgoing]") -> Receipt | UnimqError:
         message, deadline, known = put
-        if link.capabilities is not known:
-            self._recheck(link.capabilities, (message,))
+        if pooled.capabilities is not known:
+            self._recheck(pooled.capabilities, (message,))
         name = self.state.name
-        outcome = link.session.send(name, (message,), deadline)[0]
+        outcome = pooled.session.send(name, (message,), deadline)[0]
         if isinstance(outcome, UnimqError):
-            self.state.pool.discard_broken(link, (outcome,))
+            self.state.pool.discard_broken(pooled, (outcome,))
             raise_unsent((outcome,))
             return outcome
         return Receipt(message.id or outcome, known.confirmed, name)
 
-    def _exchange(self, link: Link, put: "_Put[Sequence[Outgoing]]") -> "list[Receipt | UnimqError]":
+    def _exchange(self, pooled: PooledSession, put: "_Put[Sequence[Outgoing]]") -> "list[Receipt | UnimqError]":
         messages, deadline, known = put
-        if link.capabilities is not known:
-            self._recheck(link.capabilities, messages)
+        if pooled.capabilities is not known:
+            self._recheck(pooled.capabilities, messages)
         name, confirmed = self.state.name, known.confirmed
-        outcomes = link.session.send(name, messages, deadline)
+        outcomes = pooled.session.send(name, messages, deadline)
         results: list[Receipt | UnimqError] = [
             outcome if isinstance(outcome, UnimqError) else Receipt(message.id or outcome, confirmed, name)
             for message, outcome in zip(messages, outcomes, strict=True)
         ]
-        self.state.pool.discard_broken(link, outcomes)
+        self.state.pool.discard_broken(pooled, outcomes)
         raise_unsent(outcomes)
         return results
 

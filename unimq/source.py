@@ -11,8 +11,8 @@ from typing import Any, Final
 from unimq.driver import Delivery, Session
 from unimq.envelope import is_plain
 from unimq.errors import ConnectError, ConnectionLost, Empty, Timeout, UnimqError
-from unimq.hosts import Host, Link
-from unimq.message import Letter
+from unimq.hosts import Host, PooledSession
+from unimq.message import BaseMessage
 from unimq.pool import NoneToWaitOn
 from unimq.state import QueueState
 
@@ -69,7 +69,7 @@ class Source:
 
     def fetch(
         self, limit: int, until: float, cancellation: Cancellation | None = None, *, ahead: bool = False
-    ) -> list[Letter[Any]]:
+    ) -> list[BaseMessage[Any]]:
         """What arrives first; `Empty` at `until`, a monotonic time.
 
         While no host can be reached it tries again until then; what was never reached, a mistake in the URL perhaps,
@@ -82,15 +82,15 @@ class Source:
         while True:
             try:
                 if self._host is not None and trouble is None:
-                    letters = self._ask(self._host, asking, until)
+                    messages = self._ask(self._host, asking, until)
                 else:
                     hosts = self._pool.order_to_receive(again=trouble is not None)
-                    letters = self._ask_hosts(hosts, asking, until)
+                    messages = self._ask_hosts(hosts, asking, until)
                     trouble = trouble if not hosts else None
             except (ConnectError, ConnectionLost, Timeout) as error:
-                letters, trouble = [], error
-            if letters:
-                return letters
+                messages, trouble = [], error
+            if messages:
+                return messages
             self.check_open()
             cancellation.trouble = trouble if cancellation is not _NEVER else None
             now = time.monotonic()
@@ -118,7 +118,7 @@ class Source:
         for state in self._states.values():
             state.check_open()
 
-    def _ask_hosts(self, hosts: Sequence[Host], asking: "_Asking", until: float) -> list[Letter[Any]]:
+    def _ask_hosts(self, hosts: Sequence[Host], asking: "_Asking", until: float) -> list[BaseMessage[Any]]:
         """One round: a single host may be waited for until the end, several are polled and then waited for in turn."""
         if len(hosts) == 1:
             others = len(self._pool.hosts) > 1
@@ -128,20 +128,20 @@ class Source:
         for turn in (0.0, _TURN):
             for host in list(asked):
                 try:
-                    letters = self._ask(host, asking, min(until, time.monotonic() + turn))
+                    messages = self._ask(host, asking, min(until, time.monotonic() + turn))
                 except (ConnectError, ConnectionLost, Timeout) as failed:
                     error = failed
                     asked.remove(host)
                     continue
-                if letters:
-                    return letters
+                if messages:
+                    return messages
             if time.monotonic() >= until:
                 break
         if error is not None and not asked:
             raise error
         return []
 
-    def _ask(self, host: Host, asking: "_Asking", until: float) -> list[Letter[Any]]:
+    def _ask(self, host: Host, asking: "_Asking", until: float) -> list[BaseMessage[Any]]:
         """What `host` has until then.
 
         A poll comes first where sessions hold something that could not be settled while they wait, and where none may
@@ -151,55 +151,55 @@ class Source:
         if until <= now:
             return self._poll(host, asking, now)
         polled = self._pool.polls_first(host)
-        if polled and (letters := self._poll(host, asking, now)):
-            return letters
+        if polled and (messages := self._poll(host, asking, now)):
+            return messages
         with contextlib.suppress(NoneToWaitOn):
             return self._wait(host, asking, until, now)
-        if not polled and (letters := self._poll(host, asking, now)):
-            return letters
+        if not polled and (messages := self._poll(host, asking, now)):
+            return messages
         with contextlib.suppress(NoneToWaitOn):
             return self._wait(host, asking, until, min(now + _TURN, until))
         return []
 
-    def _poll(self, host: Host, asking: "_Asking", now: float) -> list[Letter[Any]]:
+    def _poll(self, host: Host, asking: "_Asking", now: float) -> list[BaseMessage[Any]]:
         return self._pool.lend(host, now + _POLL_GRACE, self._receive, (asking, 0.0), None, "poll", self._names)
 
-    def _wait(self, host: Host, asking: "_Asking", until: float, free_by: float) -> list[Letter[Any]]:
+    def _wait(self, host: Host, asking: "_Asking", until: float, free_by: float) -> list[BaseMessage[Any]]:
         if host.most == 1:  # puts, settlements and other gets need the only session now and then
             until = min(until, free_by + _TURN)
         return self._pool.lend(host, free_by, self._receive, (asking, until), None, "wait", self._names)
 
-    def _receive(self, link: Link, asked: "tuple[_Asking, float]") -> list[Letter[Any]]:
+    def _receive(self, pooled: PooledSession, asked: "tuple[_Asking, float]") -> list[BaseMessage[Any]]:
         asking, until = asked
-        session, names, ahead = link.session, self._names, asking.ahead
+        session, names, ahead = pooled.session, self._names, asking.ahead
         if until:
-            deliveries = self._wait_on(link, asking, until)
+            deliveries = self._wait_on(pooled, asking, until)
         else:
             deliveries = session.receive(names, asking.limit, self._lease, 0.0, ahead=ahead)
-        link.queues = names
-        if ahead or link.ahead:
-            link.note_ahead(names, ahead=ahead)
+        pooled.queues = names
+        if ahead or pooled.ahead:
+            pooled.note_ahead(names, ahead=ahead)
         if not deliveries:
             return []
-        if not link.anywhere:
-            link.hold(deliveries)
+        if not pooled.anywhere:
+            pooled.hold(deliveries)
         if session.beat_every is not None:
-            self._pool.beats.after(link, deliveries)
+            self._pool.beats.after(pooled, deliveries)
         only = self._only
         if only is not None:
-            return [_letter(only, link, delivery) for delivery in deliveries]
-        return [_letter(self._states[delivery.queue], link, delivery) for delivery in deliveries]
+            return [_message(only, pooled, delivery) for delivery in deliveries]
+        return [_message(self._states[delivery.queue], pooled, delivery) for delivery in deliveries]
 
-    def _wait_on(self, link: Link, asking: "_Asking", until: float) -> Sequence[Delivery]:
-        session, cancellation = link.session, asking.cancellation
-        link.receiving = asking
+    def _wait_on(self, pooled: PooledSession, asking: "_Asking", until: float) -> Sequence[Delivery]:
+        session, cancellation = pooled.session, asking.cancellation
+        pooled.receiving = asking
         cancellation.session = session if cancellation is not _NEVER else None
         # Whoever ends it says so before looking at what waits, and this is said before looking whether it is over.
         until = 0.0 if asking.is_over() else until
         try:
             return session.receive(self._names, asking.limit, self._lease, until, ahead=asking.ahead)
         finally:
-            link.receiving = cancellation.session = None
+            pooled.receiving = cancellation.session = None
 
 
 class _Asking:
@@ -226,14 +226,14 @@ _NEVER: Final = Cancellation()
 """For a receive that nobody will cancel."""
 
 
-def _letter(state: QueueState[Any], link: Link, raw: Delivery) -> Letter[Any]:
+def _message(state: QueueState[Any], pooled: PooledSession, raw: Delivery) -> BaseMessage[Any]:
     if raw.damage is None and not raw.headers and is_plain(raw.body):
         delivery = raw
         for complete in state.completes:
             delivery = complete(delivery)
-        letter = state.letter(state.owner, link, raw, delivery)
+        message = state.message_type(state.owner, pooled, raw, delivery)
     else:
-        letter = state.letter(state.owner, link, raw, *state.decode(raw))
+        message = state.message_type(state.owner, pooled, raw, *state.decode(raw))
     if state.keeps_lease:
-        link.host.keeper.begin(letter, state.settings.lease)
-    return letter
+        pooled.host.keeper.begin(message, state.settings.lease)
+    return message

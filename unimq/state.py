@@ -15,7 +15,7 @@ from unimq.errors import Closed, InvalidMessage, Unsupported
 from unimq.hooks import Hooks
 from unimq.layers import transforms
 from unimq.masking import shown_name
-from unimq.message import Letter
+from unimq.message import BaseMessage
 from unimq.naming import DEAD_SUFFIX, check_name
 from unimq.options import Settings
 from unimq.owner import Owner
@@ -46,7 +46,7 @@ class QueueState(Generic[T]):
         *,
         where: str,
         hooks: Hooks,
-        letter: type[Letter[T]],
+        message_type: type[BaseMessage[T]],
         is_dead: bool = False,
     ) -> None:
         """Check the name and what the options need. No I/O."""
@@ -63,7 +63,7 @@ class QueueState(Generic[T]):
             settings = replace(settings, max_deliveries=None, invalid="raise")
         self.settings = settings
         self.codec = codec
-        self.letter = letter
+        self.message_type = message_type
         """What to hand over: `Message`, or its async twin."""
         self.hooks = hooks
         self.where = where

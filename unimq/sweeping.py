@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from unimq.admin import queue_names
-from unimq.channel import Channel
+from unimq.endpoint import Endpoint
 from unimq.errors import Empty, UnimqError
 from unimq.replies import is_private
 
@@ -24,10 +24,10 @@ _LONGEST: Final = 0.5
 """Seconds that this may take."""
 
 
-def sweep(own: Channel[Any], queue: Callable[[str], Channel[Any]]) -> None:
+def sweep(own: Endpoint[Any], queue: Callable[[str], Endpoint[Any]]) -> None:
     """Remove what has expired in the reply queues of others, some of them at random; what has not goes back.
 
-    Only where it goes back as it was. `queue` gives the channel of a name.
+    Only where it goes back as it was. `queue` gives the endpoint of a name.
     """
     can = own.capabilities
     if not (can.ttl and can.queues and can.nack.level == "native"):
@@ -41,12 +41,12 @@ def sweep(own: Channel[Any], queue: Callable[[str], Channel[Any]]) -> None:
             _drop_expired(queue(name))
 
 
-def _drop_expired(channel: Channel[Any]) -> None:
+def _drop_expired(endpoint: Endpoint[Any]) -> None:
     try:
-        letters = channel.receiver.fetch(_MOST, time.monotonic())
+        messages = endpoint.receiver.fetch(_MOST, time.monotonic())
     except Empty:
         return
     now = time.time()
-    late = [letter for letter in letters if letter.expires_at is not None and letter.expires_at <= now]
-    channel.receiver.give_back([letter for letter in letters if letter not in late])
-    channel.settler.ack_many(late)
+    late = [message for message in messages if message.expires_at is not None and message.expires_at <= now]
+    endpoint.receiver.give_back([message for message in messages if message not in late])
+    endpoint.settler.ack_many(late)

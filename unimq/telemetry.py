@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import Link, Span, TracerProvider
 
-    from unimq.message import Letter
+    from unimq.message import BaseMessage
 
 __all__ = ["OpenTelemetry"]
 
@@ -183,7 +183,7 @@ class OpenTelemetry:
             return current
         return self._propagate.extract(operation.messages[0].headers, current)
 
-    def _link(self, message: "Letter[Any]") -> "Link | None":
+    def _link(self, message: "BaseMessage[Any]") -> "Link | None":
         """To the span in which the message was put, as far as it tells."""
         context = self._propagate.extract(message.headers, self._context.Context())
         found = self._trace.get_current_span(context).get_span_context()
@@ -203,7 +203,7 @@ def _where(operation: Operation) -> dict[str, Any]:
     return attributes
 
 
-def _identity(message: "Letter[Any]") -> dict[str, Any]:
+def _identity(message: "BaseMessage[Any]") -> dict[str, Any]:
     return {} if message.id is None else {"messaging.message.id": message.id}
 
 

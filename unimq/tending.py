@@ -4,8 +4,8 @@ from typing import Generic, TypeVar, cast
 
 from unimq import admin
 from unimq.admin import Pong
-from unimq.channel import Channel
 from unimq.driver import Stats
+from unimq.endpoint import Endpoint
 from unimq.message import Message
 from unimq.options import count
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 class Tending(Generic[T]):
     """What a queue offers to those who look after it."""
 
-    _channel: Channel[T]
+    _endpoint: Endpoint[T]
 
     def size(self) -> int:
         """How many messages wait, ready or delayed; those in the hands of consumers are not among them.
@@ -25,7 +25,7 @@ class Tending(Generic[T]):
         Raises:
             Unsupported: the backend cannot tell.
         """
-        return admin.size(self._channel)
+        return admin.size(self._endpoint)
 
     def stats(self) -> Stats:
         """Counts by state and the age of the oldest; `None` for what the backend does not know.
@@ -33,7 +33,7 @@ class Tending(Generic[T]):
         Raises:
             Unsupported: the backend cannot tell.
         """
-        return admin.stats(self._channel)
+        return admin.stats(self._endpoint)
 
     def peek(self, limit: int = 1) -> list[Message[T]]:
         """Up to `limit` (10000) ready messages, next one first, without taking them: they cannot be settled.
@@ -41,7 +41,7 @@ class Tending(Generic[T]):
         Raises:
             Unsupported: the backend cannot show what it holds.
         """
-        return cast("list[Message[T]]", admin.peek(self._channel, count(limit, "limit")))
+        return cast("list[Message[T]]", admin.peek(self._endpoint, count(limit, "limit")))
 
     def purge(self) -> int:
         """Remove what nobody holds, at most what was there at the start; returns how many.
@@ -49,7 +49,7 @@ class Tending(Generic[T]):
         Raises:
             Unsupported: the backend cannot remove messages unseen.
         """
-        return admin.purge(self._channel)
+        return admin.purge(self._endpoint)
 
     def cancel(self, id: str) -> bool:  # noqa: A002 - as in put
         """Remove a message that still waits, by its receipt's id; false when there is none that nobody holds.
@@ -59,7 +59,7 @@ class Tending(Generic[T]):
         Raises:
             Unsupported: the backend cannot find a message by its id.
         """
-        return admin.cancel(self._channel, id)
+        return admin.cancel(self._endpoint, id)
 
     def delete(self) -> None:
         """Remove the queue with everything in it, messages in the hands of consumers included.
@@ -67,7 +67,7 @@ class Tending(Generic[T]):
         Raises:
             Unsupported: the backend cannot remove a queue.
         """
-        admin.delete(self._channel)
+        admin.delete(self._endpoint)
 
     def ping(self) -> Pong:
         """Prove by a round trip that the server answers; its name, version and latency.
@@ -75,5 +75,5 @@ class Tending(Generic[T]):
         Raises:
             ConnectError, AuthenticationFailed, Timeout: it does not.
         """
-        self._channel.check_open()
-        return admin.ping(self._channel.pool, self._channel.deadline())
+        self._endpoint.check_open()
+        return admin.ping(self._endpoint.pool, self._endpoint.deadline())

@@ -20,10 +20,10 @@ from unimq.errors import (
     Unsupported,
 )
 from unimq.headers import PREFIX
-from unimq.message import Letter
+from unimq.message import BaseMessage
 
 if TYPE_CHECKING:
-    from unimq.channel import Channel
+    from unimq.endpoint import Endpoint
 
 __all__ = ["BATCH", "PARTS", "Moved", "Part", "Store", "drain", "fit", "for_ever", "lost_on", "outgoing_of", "parts_of"]
 
@@ -60,18 +60,18 @@ class Moved(msgspec.Struct, frozen=True):
     """Why the first of the failed ones is one."""
 
 
-Store = Callable[[Sequence[Letter[Any]]], Sequence[UnimqError | None]]
-"""Stores letters elsewhere; the outcome of each. What it raises ends the transfer: nothing is certain then."""
+Store = Callable[[Sequence[BaseMessage[Any]]], Sequence[UnimqError | None]]
+"""Stores messages elsewhere; the outcome of each. What it raises ends the transfer: nothing is certain then."""
 
 
 # What can be kept
 
 
-def lost_on(channel: "Channel[Any]") -> frozenset[Part]:
+def lost_on(endpoint: "Endpoint[Any]") -> frozenset[Part]:
     """What a message on this queue cannot have."""
-    can = channel.capabilities
+    can = endpoint.capabilities
     framed = can.headers.level != "native"
-    carries = bool(can.headers) and not (framed and channel.settings.envelope == "never")
+    carries = bool(can.headers) and not (framed and endpoint.settings.envelope == "never")
     kept = {
         "headers": carries,
         "priority": bool(can.priority) and (carries or "priority" in can.keeps),
@@ -88,25 +88,25 @@ def parts_of(message: Outgoing) -> frozenset[Part]:
     return frozenset(part for part, name in _FIELDS.items() if getattr(message, name) != getattr(_PLAIN, name))
 
 
-def outgoing_of(letter: Letter[Any]) -> Outgoing:
+def outgoing_of(message: BaseMessage[Any]) -> Outgoing:
     """The message as it was put, its expiry and its age included; deliveries count from the beginning.
 
     Raises:
         InvalidMessage: its envelope cannot be read.
     """
-    if letter._invalid is not None:
-        raise letter._invalid
+    if message._invalid is not None:
+        raise message._invalid
     return Outgoing(
-        letter.raw,
-        headers=dict(letter.headers) or None,
-        id=letter.id,
-        priority=_PLAIN.priority if letter.priority is None else letter.priority,
-        expires_at=letter.expires_at,
-        enqueued_at=letter.enqueued_at,
+        message.raw,
+        headers=dict(message.headers) or None,
+        id=message.id,
+        priority=_PLAIN.priority if message.priority is None else message.priority,
+        expires_at=message.expires_at,
+        enqueued_at=message.enqueued_at,
     )
 
 
-def fit(message: Outgoing, target: "Channel[Any]", dropped: Collection[Part]) -> Outgoing:
+def fit(message: Outgoing, target: "Endpoint[Any]", dropped: Collection[Part]) -> Outgoing:
     """What to send to `target`, without the parts that are dropped there.
 
     Raises:
@@ -126,21 +126,21 @@ def fit(message: Outgoing, target: "Channel[Any]", dropped: Collection[Part]) ->
 # How they leave
 
 
-def for_ever(channel: "Channel[Any]", limit: int | None) -> "Iterator[list[Letter[Any]]]":
+def for_ever(endpoint: "Endpoint[Any]", limit: int | None) -> "Iterator[list[BaseMessage[Any]]]":
     """What comes, until an interrupt or the limit."""
     left = limit
     while left is None or left > 0:
         try:
-            letters = channel.receiver.get_many(BATCH if left is None else min(BATCH, left), None)
+            messages = endpoint.receiver.get_many(BATCH if left is None else min(BATCH, left), None)
         except Empty:
             return
-        left = None if left is None else left - len(letters)
-        yield letters
+        left = None if left is None else left - len(messages)
+        yield messages
 
 
 def drain(
-    source: "Channel[Any]",
-    batches: "Iterator[list[Letter[Any]]]",
+    source: "Endpoint[Any]",
+    batches: "Iterator[list[BaseMessage[Any]]]",
     store: Store,
     told: Callable[[Moved], object] = lambda _: None,
 ) -> Moved:
@@ -151,8 +151,8 @@ def drain(
     """
     way = _Way(source, store)
     try:
-        for letters in batches:
-            way.carry(letters)
+        for messages in batches:
+            way.carry(messages)
             told(way.sum)
     finally:
         source.settler.give_back(way.held)
@@ -163,38 +163,38 @@ def drain(
 class _Way:
     """From one queue to elsewhere."""
 
-    def __init__(self, source: "Channel[Any]", store: Store) -> None:
+    def __init__(self, source: "Endpoint[Any]", store: Store) -> None:
         self._source = source
         self._store = store
         self.sum = Moved()
-        self.held: list[Letter[Any]] = []
+        self.held: list[BaseMessage[Any]] = []
         """What goes back at the end."""
 
-    def carry(self, letters: list[Letter[Any]]) -> None:
+    def carry(self, messages: list[BaseMessage[Any]]) -> None:
         """One batch."""
-        self.held += letters
-        self._add(doubtful=len(letters))  # until it is known
+        self.held += messages
+        self._add(doubtful=len(messages))  # until it is known
         try:
-            outcomes = self._store(letters)
+            outcomes = self._store(messages)
         except UnimqError as error:
-            self._add(doubtful=0 if error.in_doubt else -len(letters))
+            self._add(doubtful=0 if error.in_doubt else -len(messages))
             raise
         certain = [error for error in outcomes if error is not None and not error.in_doubt]
         faulty = [error for error in certain if isinstance(error, _ITS_OWN_FAULT)]
         self._add(doubtful=-len(certain), failed=len(faulty))
         if faulty and not self.sum.reason:
             self.sum = msgspec.structs.replace(self.sum, reason=str(faulty[0]))
-        stored = [letter for letter, error in zip(letters, outcomes, strict=True) if error is None]
+        stored = [message for message, error in zip(messages, outcomes, strict=True) if error is None]
         settled = self._source.settler.ack_many(stored)
         gone = settled.count(None)
         self._add(doubtful=-gone, moved=gone)
         for outcome in (*outcomes, *settled):
             if outcome is not None and not isinstance(outcome, (*_ITS_OWN_FAULT, LeaseLost)):
                 raise outcome
-        failed = [letter for letter, error in zip(letters, outcomes, strict=True) if error is not None]
-        self.held = self.held[: -len(letters)] + failed
-        for letter in failed if self._source.capabilities.extend else ():
-            letter.keep()
+        failed = [message for message, error in zip(messages, outcomes, strict=True) if error is not None]
+        self.held = self.held[: -len(messages)] + failed
+        for message in failed if self._source.capabilities.extend else ():
+            message.keep()
 
     def _add(self, **more: int) -> None:
         changed: dict[str, Any] = {name: getattr(self.sum, name) + number for name, number in more.items()}

@@ -80,15 +80,15 @@ def test_a_session_that_is_in_use_is_not_waited_for_in_the_loop(name: str) -> No
     async def part(queue: "unimq.AsyncQueue[Any]") -> None:
         client = queue.client
         assert client.at_once()
-        (link,) = client.sync.pool.links
+        (pooled,) = client.sync.pool.sessions
         me = object()
-        assert link.user.take(me)
+        assert pooled.user.take(me)
         assert not client.at_once()
         putting = asyncio.create_task(queue.put(1))
         for _ in range(5):
             await asyncio.sleep(0)
         assert not putting.done()
-        client.sync.pool.hosts[0].give_back(link, me)
+        client.sync.pool.hosts[0].give_back(pooled, me)
         await asyncio.wait_for(putting, 20)
         assert (await queue.get(timeout=20)).body == 1
 

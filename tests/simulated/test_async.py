@@ -151,7 +151,7 @@ def test_what_nobody_comes_for_goes_back(broker: Broker) -> None:
     async def test(queue: "unimq.AsyncQueue[Any]") -> None:
         await queue.put("x")
         message = await queue.get(timeout=1)
-        queue._channel.receiver.park([message])
+        queue._endpoint.receiver.park([message])
         with unimq.Queue(f"simsame://{broker.name}/jobs") as other:
             start = time.monotonic()
             got = await asyncio.to_thread(other.get, 5)

@@ -87,7 +87,7 @@ def test_a_host_that_stands_still_holds_up_no_ack_at_another(
             await queue.put(1)
             here, there = sorted(
                 [await queue.get(timeout=20) for _ in range(2)],
-                key=lambda one: one._link.host.url.hosts[0].name != broker.name,
+                key=lambda one: one._session.host.url.hosts[0].name != broker.name,
             )
             slow = asyncio.create_task(here.ack())
             assert await asyncio.to_thread(stalled.wait, 30)

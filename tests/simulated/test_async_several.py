@@ -36,7 +36,7 @@ async def waiting(
 
     def asked_for() -> bool:
         lines = [pump._line for pump in client.pumps.all]
-        known = sum(line.asked.issuperset(one.channels) for line in lines for one in list(line.waiters))
+        known = sum(line.asked.issuperset(one.endpoints) for line in lines for one in list(line.waiters))
         return known == before + len(tasks)
 
     while not asked_for():  # noqa: ASYNC110
@@ -121,7 +121,7 @@ def test_a_queue_that_nobody_waits_for_any_more_is_left_alone(broker: Broker) ->
         gone.cancel()
         with pytest.raises(asyncio.CancelledError):
             await gone
-        while any(queues[0]._channel in pump._line.asked for pump in client.pumps.all):  # noqa: ASYNC110
+        while any(queues[0]._endpoint in pump._line.asked for pump in client.pumps.all):  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         await queues[0].put("for others")
         await queues[5].put("x")

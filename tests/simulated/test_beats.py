@@ -39,7 +39,7 @@ def opened(broker: Broker, options: str = "") -> "unimq.Queue[object]":
 
 
 def the_pool(queue: "unimq.Queue[object]") -> Pool:
-    return queue._channel.pool
+    return queue._endpoint.pool
 
 
 def test_an_idle_session_gives_a_sign_now_and_then(broker: Broker, later: Later, beats: Beats) -> None:
@@ -58,11 +58,11 @@ def test_a_sign_is_given_when_the_first_lease_has_ended(broker: Broker, later: L
         queue.get(timeout=0)
         later.pass_by(1)
         queue.get(timeout=0)
-        (link,) = the_pool(queue).links
+        (pooled,) = the_pool(queue).sessions
         later.pass_by(2.5)
-        assert (beats, len(link.held)) == ([3.02], 1)
+        assert (beats, len(pooled.held)) == ([3.02], 1)
         later.pass_by(1)
-        assert (beats, link.may_wait) == ([3.02, 4.02], True)
+        assert (beats, pooled.may_wait) == ([3.02, 4.02], True)
         later.pass_by(16)
         assert beats == [3.02, 4.02, 14.02]
 
@@ -100,5 +100,5 @@ def test_a_session_that_broke_is_found_by_its_sign(
         ends(broker)
         later.pass_by(100)
         assert beats == []
-        assert the_pool(queue).links == ()
+        assert the_pool(queue).sessions == ()
         assert later.due == []

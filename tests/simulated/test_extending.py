@@ -63,9 +63,9 @@ def test_an_extended_message_is_held_for_as_long(broker: Broker, later: Later, a
         later.pass_by(50)
         with pytest.raises(unimq.Empty):
             queue.get(timeout=0)
-        (link,) = queue._channel.pool.links
-        link.drop_ended()
-        assert not link.may_wait
+        (pooled,) = queue._endpoint.pool.sessions
+        pooled.drop_ended()
+        assert not pooled.may_wait
         message.ack()
         assert not broker.jobs
 

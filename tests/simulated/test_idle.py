@@ -71,11 +71,11 @@ def test_what_is_used_stays(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> 
     """However old it is; of two hosts each keeps one."""
     with unimq.Queue[int](f"simsame://{broker.name}/jobs?max_idle=300ms") as queue:
         burst(queue, SameSessionSession, monkeypatch)
-        links = queue.client.pool.links
+        sessions = queue.client.pool.sessions
         end = time.monotonic() + 1
         while time.monotonic() < end:
-            for link in links:
-                queue.client.pool.on(link, time.monotonic() + 1, lambda _: None)
+            for pooled in sessions:
+                queue.client.pool.on(pooled, time.monotonic() + 1, lambda _: None)
             time.sleep(0.01)
         assert len(broker.sessions) == 4
         until(lambda: len(broker.sessions) == 1)

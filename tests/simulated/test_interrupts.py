@@ -105,7 +105,7 @@ def test_an_exception_at_any_step_costs_no_session(
             assert not host.opening
             assert not host.line
             assert not host._waits
-            assert [link for link in host.links if link.user or link.receiver] == []
+            assert [pooled for pooled in host.sessions if pooled.user or pooled.receiver] == []
             queue.put(3, timeout=1)
         broker.jobs.clear()
     assert step > 50
@@ -142,7 +142,7 @@ def test_an_exception_at_any_step_costs_no_claim(way: str, scheme: str, broker: 
                     message.ack()
             assert [job for job in broker.jobs.values() if job.holder is not None] == []
             (host,) = queue.client.pool.hosts
-            assert [link.held for link in host.links if link.held] == []
+            assert [pooled.held for pooled in host.sessions if pooled.held] == []
             host.keeper._end_over(math.inf)  # what was interrupted before it said that it was settled
             assert not host.keeper._ending
         broker.jobs.clear()
@@ -212,7 +212,7 @@ def test_a_time_limit_by_signal_costs_no_session() -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         host = queue.client.pool.hosts[0]
         assert hits > INTERRUPTIONS / 10
-        assert [link for link in host.links if link.user] == []
+        assert [pooled for pooled in host.sessions if pooled.user] == []
         assert not host.opening
         assert not host.line
         queue.put(2, timeout=1)
@@ -246,6 +246,6 @@ def test_a_time_limit_by_signal_costs_no_claim() -> None:
         assert hits > 2_000
         assert queue.stats().leased == 0
         host = queue.client.pool.hosts[0]
-        assert [link for link in host.links if link.user] == []
+        assert [pooled for pooled in host.sessions if pooled.user] == []
         assert not host.opening
         assert not host.line

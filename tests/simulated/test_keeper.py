@@ -173,7 +173,7 @@ def test_what_was_extended_in_between_is_not_taken_back(
     with open_queue(broker) as queue:
         queue.put(1)
         message = queue.get(timeout=0)
-        settler = message._channel.settler
+        settler = message._endpoint.settler
         real = settler.end_leases
 
         def extended(letters: Sequence[Any]) -> list[unimq.UnimqError | None]:
@@ -197,8 +197,8 @@ def test_an_extended_lease_ends_although_somebody_waited_meanwhile(broker: Broke
         message = queue.get(timeout=0)
         message.extend(20)
         later.now += 21
-        (link,) = queue.client.pool.links
-        link.drop_ended()
+        (pooled,) = queue.client.pool.sessions
+        pooled.drop_ended()
         later.pass_by(0)
         assert queue.get(timeout=0).body == 1
 

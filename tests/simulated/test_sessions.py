@@ -12,7 +12,7 @@ import unimq
 
 def while_in_use(queue: "unimq.Queue[Any]", call: Callable[[], object]) -> None:
     """Run the call while the only session is lent to somebody else."""
-    pool = queue._channel.pool
+    pool = queue._endpoint.pool
     pool.lend(pool.hosts[0], time.monotonic() + 5, lambda _, call: call(), call)
 
 

@@ -101,7 +101,7 @@ def test_a_full_disk_is_said_and_loses_nothing(tmp_path: Path) -> None:
     """What was stored before is still delivered."""
     with queue_of(tmp_path / "jobs.db", "max_sessions=1") as queue:
         queue.put("kept")
-        store = queue.client.pool.links[0].session._store  # type: ignore[attr-defined]
+        store = queue.client.pool.sessions[0].session._store  # type: ignore[attr-defined]
         pages = store.execute("PRAGMA page_count").fetchall()[0][0]
         store.execute(f"PRAGMA max_page_count = {pages}").fetchall()
         with pytest.raises(unimq.StorageError, match="full") as caught:
@@ -117,7 +117,7 @@ def test_a_read_only_store_is_said(tmp_path: Path) -> None:
     """Reading it is possible, storing is not."""
     with queue_of(tmp_path / "jobs.db", "max_sessions=1") as queue:
         queue.put("kept")
-        queue.client.pool.links[0].session._store.execute("PRAGMA query_only = 1")  # type: ignore[attr-defined]
+        queue.client.pool.sessions[0].session._store.execute("PRAGMA query_only = 1")  # type: ignore[attr-defined]
         with pytest.raises(unimq.StorageError, match="read-only"):
             queue.put("x")
         assert queue.peek()[0].body == "kept"

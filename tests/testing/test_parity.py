@@ -17,7 +17,7 @@ TWINS = [(Queue, AsyncQueue), (DeadLetterQueue, AsyncDeadLetterQueue), (Client, 
 SPECIAL = {"__enter__": "__aenter__", "__exit__": "__aexit__", "__iter__": "__aiter__"}
 OWN = {"__init__", "__repr__"}
 INTERNAL: dict[type, set[str]] = {
-    Client: {"channel", "check_open", "dead_channel"},
+    Client: {"endpoint", "check_open", "dead_endpoint"},
     AsyncClient: {"join", "leave", *(name for name in vars(Runner) if not name.startswith("_"))},
     AsyncQueue: {"check_open", "run", "stop"},
     AsyncDeadLetterQueue: {"check_open", "run", "stop"},

@@ -159,7 +159,7 @@ def test_what_the_target_cannot_keep_is_refused_or_dropped() -> None:
 
 def test_lines_that_were_not_put_are_named(target: Two, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blank ones are counted, and none behind a failed exchange is tried."""
-    send, calls = target._channel.sender.send, []
+    send, calls = target._endpoint.sender.send, []
 
     def broken(messages: list[Any], key: str | None, deadline: float) -> Any:
         calls.append(messages)
@@ -168,7 +168,7 @@ def test_lines_that_were_not_put_are_named(target: Two, monkeypatch: pytest.Monk
         lost = unimq.ConnectionLost("gone", in_doubt=True)
         return [*send(messages[:98], key, deadline), lost, unimq.Full("full")]
 
-    monkeypatch.setattr(target._channel.sender, "send", broken)
+    monkeypatch.setattr(target._endpoint.sender, "send", broken)
     lines = [b"\n", *[b'{"body": "1", "encoding": "utf-8"}\n'] * 250]
     said = r"198 were stored; not \(1 in doubt\) lines 200, 201 and none after 201: gone"
     with pytest.raises(unimq.BatchError, match=said):

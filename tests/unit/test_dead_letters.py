@@ -221,7 +221,7 @@ def test_one_damaged_dead_letter_keeps_none_from_going_back() -> None:
         odd = [Outgoing(b"1", headers={"unimq-dead-origin": name}) for name in ("bad\nname", "full")]
         session.send("jobs.dead", [*odd, Outgoing(b"2")], math.inf)
         queue = client.queue("jobs")
-        put_back = queue.dead._channel.settler.put_back
+        put_back = queue.dead._endpoint.settler.put_back
 
         def refuse(letter: unimq.Message[object], target: Any, headers: Any) -> None:
             if target.state.name == "full":
@@ -229,7 +229,7 @@ def test_one_damaged_dead_letter_keeps_none_from_going_back() -> None:
                 raise unimq.TooLarge(msg)
             put_back(letter, target, headers)
 
-        queue.dead._channel.settler.put_back = refuse  # type: ignore[method-assign,assignment]
+        queue.dead._endpoint.settler.put_back = refuse  # type: ignore[method-assign,assignment]
         with pytest.raises(unimq.BatchError, match="redrive: 1 of 3 failed") as caught:
             queue.dead.redrive()
         assert caught.value.failed == [1]
@@ -248,13 +248,13 @@ def test_a_redrive_ends_though_its_work_feeds_it(*, counted: bool, limit: int | 
             message.reject()
         if not counted:
             client._capabilities = replace(client.capabilities, stats=absent())
-        put_back = queue.dead._channel.settler.put_back
+        put_back = queue.dead._endpoint.settler.put_back
 
         def put_back_and_work(letter: unimq.Message[object], target: Any, headers: Any) -> None:
             put_back(letter, target, headers)
             queue.get(timeout=1).reject("again")
 
-        queue.dead._channel.settler.put_back = put_back_and_work  # type: ignore[method-assign,assignment]
+        queue.dead._endpoint.settler.put_back = put_back_and_work  # type: ignore[method-assign,assignment]
         assert queue.dead.redrive(limit) == 3
         assert len(queue.dead.peek(10)) == 3
 

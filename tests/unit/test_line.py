@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 
 from unimq import URL
-from unimq.hosts import Host, Link, Need
+from unimq.hosts import Host, Need, PooledSession
 
 PATIENCE = 10.0
 
 
-def link_of(host: Host, settling: str = "any-session") -> Link:
+def session_of(host: Host, settling: str = "any-session") -> PooledSession:
     session: Any = SimpleNamespace(settling=settling)
     capabilities: Any = None
-    link = Link(host, session, capabilities)
+    pooled = PooledSession(host, session, capabilities)
     me = object()
-    assert host.opened(link, me)
-    return link
+    assert host.opened(pooled, me)
+    return pooled
 
 
 def until(holds: Callable[[], bool]) -> None:
@@ -33,24 +33,26 @@ def until(holds: Callable[[], bool]) -> None:
 class Caller:
     """A thread that stands in line."""
 
-    def __init__(self, host: Host, need: Need = "call", only: Link | None = None, timeout: float = PATIENCE) -> None:
-        self.link: Link | None = None
+    def __init__(
+        self, host: Host, need: Need = "call", only: PooledSession | None = None, timeout: float = PATIENCE
+    ) -> None:
+        self.pooled: PooledSession | None = None
         before = len(host.line) + len(host._to_wait)
         self._thread = threading.Thread(target=self._run, args=(host, need, only, timeout))
         self._thread.start()
         until(lambda: len(host.line) + len(host._to_wait) > before or not self._thread.is_alive())
 
-    def _run(self, host: Host, need: Need, only: Link | None, timeout: float) -> None:
-        self.link = host.wait(self, need, time.monotonic() + timeout, only)
+    def _run(self, host: Host, need: Need, only: PooledSession | None, timeout: float) -> None:
+        self.pooled = host.wait(self, need, time.monotonic() + timeout, only)
 
     @property
     def waits(self) -> bool:
         return self._thread.is_alive()
 
-    def result(self) -> Link | None:
+    def result(self) -> PooledSession | None:
         self._thread.join(PATIENCE)
         assert not self.waits
-        return self.link
+        return self.pooled
 
 
 @pytest.fixture
@@ -60,33 +62,33 @@ def host() -> Host:
 
 def test_who_came_first_is_served_first_and_alone(host: Host) -> None:
     """Each session that is given back wakes one, the first, who has it when he wakes."""
-    link, me = link_of(host), object()
-    assert host.free(me) is link
+    pooled, me = session_of(host), object()
+    assert host.free(me) is pooled
     callers = [Caller(host) for _ in range(5)]
     user: object = me
     for position, caller in enumerate(callers):
-        host.give_back(link, user)
-        assert caller.result() is link
+        host.give_back(pooled, user)
+        assert caller.result() is pooled
         assert all(other.waits for other in callers[position + 1 :])
         user = caller
-    host.give_back(link, user)
-    assert not link.user
+    host.give_back(pooled, user)
+    assert not pooled.user
 
 
 def test_nobody_passes_by_those_who_stand_in_line(host: Host) -> None:
     """Also not in the moment between a session's return and the wake-up."""
-    link, me = link_of(host), object()
-    assert host.free(me) is link
+    pooled, me = session_of(host), object()
+    assert host.free(me) is pooled
     caller = Caller(host)
-    host.give_back(link, me)
+    host.give_back(pooled, me)
     assert host.free(object()) is None
-    assert caller.result() is link
+    assert caller.result() is pooled
 
 
 def test_who_cannot_use_what_is_given_back_lets_others_pass(host: Host) -> None:
     """A settlement that needs another session, and a receive that would wait where something is held."""
     host.most = 3
-    first, second = link_of(host, "same-session"), link_of(host, "same-session")
+    first, second = session_of(host, "same-session"), session_of(host, "same-session")
     first.held["token"] = SimpleNamespace(lease_until=None)
     users = object(), object()
     assert [host.free(me) for me in users] == [first, second]
@@ -107,24 +109,24 @@ def test_who_cannot_use_what_is_given_back_lets_others_pass(host: Host) -> None:
 def test_gets_that_wait_leave_a_session_to_others(host: Host) -> None:
     """However many sessions are free, one less than there may be is waited on."""
     host.most = 2
-    links = [link_of(host), link_of(host)]
+    sessions = [session_of(host), session_of(host)]
     me, other = object(), object()
-    assert host.free_to_receive(me, "wait", ()) in links
+    assert host.free_to_receive(me, "wait", ()) in sessions
     assert host.free_to_receive(other, "wait", ()) is None
-    assert host.free_to_receive(other, "poll", ()) in links
+    assert host.free_to_receive(other, "poll", ()) in sessions
     waiting = Caller(host, "wait")
-    host.give_back(next(link for link in links if link.user.get(0) is other), other)
+    host.give_back(next(pooled for pooled in sessions if pooled.user.get(0) is other), other)
     assert waiting.waits
-    host.give_back(next(link for link in links if link.user.get(0) is me), me)
-    assert waiting.result() in links
+    host.give_back(next(pooled for pooled in sessions if pooled.user.get(0) is me), me)
+    assert waiting.result() in sessions
 
 
 def test_a_dead_session_is_not_waited_for(host: Host) -> None:
     """Who wanted that very one is told at once; who wanted any may open another."""
-    link, me = link_of(host), object()
-    assert host.free(me) is link
-    settling, putting = Caller(host, only=link), Caller(host)
-    assert host.remove(link)
+    pooled, me = session_of(host), object()
+    assert host.free(me) is pooled
+    settling, putting = Caller(host, only=pooled), Caller(host)
+    assert host.remove(pooled)
     assert settling.result() is None
     assert putting.result() is None
     assert host.opening == {putting}
@@ -132,18 +134,18 @@ def test_a_dead_session_is_not_waited_for(host: Host) -> None:
 
 def test_whoever_waited_too_long_leaves_the_line(host: Host) -> None:
     """And gets nothing afterwards."""
-    link, me = link_of(host), object()
-    assert host.free(me) is link
+    pooled, me = session_of(host), object()
+    assert host.free(me) is pooled
     late = Caller(host, timeout=0.0)
     assert late.result() is None
-    host.give_back(link, me)
-    assert not link.user
+    host.give_back(pooled, me)
+    assert not pooled.user
 
 
 def test_a_close_ends_the_line(host: Host) -> None:
     """Nobody is served any more, and nobody stands in line."""
-    link, me = link_of(host), object()
-    assert host.free(me) is link
+    pooled, me = session_of(host), object()
+    assert host.free(me) is pooled
     callers = [Caller(host), Caller(host, "wait")]
     host.close()
     assert [caller.result() for caller in callers] == [None, None]

@@ -179,7 +179,7 @@ def test_a_target_that_goes_away_loses_nothing(
     """What was in hand is back, what may be on both sides is told, and the next move goes on."""
     source.put_many(range(250))
     sums: list[Moved] = []
-    sender = target._channel.sender
+    sender = target._endpoint.sender
     send, calls = sender.send, []
 
     def broken(messages: Sequence[Any], key: str | None, deadline: float) -> Any:
@@ -208,7 +208,7 @@ def test_an_exception_in_the_middle_tells_what_may_be_on_both_sides(
     def interrupted(_messages: object) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(source._channel.settler, "ack_many", interrupted)
+    monkeypatch.setattr(source._endpoint.settler, "ack_many", interrupted)
     with pytest.raises(KeyboardInterrupt):
         operations.move(source, target, told=sums.append)
     assert sums == [Moved(doubtful=3)]
@@ -219,7 +219,7 @@ def test_a_lease_that_ended_meanwhile_is_told(target: Two) -> None:
     """It is stored there, and comes again here: the others go on."""
     with unimq.Queue(f"memory://{uuid.uuid4().hex}/from", lease=0.05) as source:
         source.put_many(range(150))
-        send = target._channel.sender.send
+        send = target._endpoint.sender.send
         calls: list[object] = []
 
         def slow(*arguments: Any) -> Any:
@@ -228,7 +228,7 @@ def test_a_lease_that_ended_meanwhile_is_told(target: Two) -> None:
                 time.sleep(0.2)
             return send(*arguments)
 
-        target._channel.sender.send = slow  # type: ignore[method-assign]
+        target._endpoint.sender.send = slow  # type: ignore[method-assign]
         done = operations.move(source, target)
         assert done.doubtful >= 100
         assert done.moved + done.doubtful == 150

@@ -9,8 +9,8 @@ from unimq.aio.calls import call_each, call_one
 from unimq.aio.lane import Lane
 from unimq.aio.message import AsyncMessage
 from unimq.aio.twins import twin_of
-from unimq.channel import Channel
 from unimq.driver import Outgoing, Stats
+from unimq.endpoint import Endpoint
 from unimq.options import count, timeout_seconds
 from unimq.queue import Queue
 from unimq.receipts import Receipt
@@ -24,7 +24,7 @@ R = TypeVar("R")
 
 @twin_of(Queue)
 class Asking(Generic[T]):
-    _channel: Channel[T]
+    _endpoint: Endpoint[T]
     _lane: Lane[T]
     _closed: bool
 
@@ -45,12 +45,12 @@ class Asking(Generic[T]):
         timeout: float | timedelta | None = None,
     ) -> Receipt:
         self.check_open()
-        sender = self._channel.sender
+        sender = self._endpoint.sender
         message = sender.build(body, headers, priority, delay, at, ttl, id, reply_to, correlation_id, unique)
         key = unique if key is None else key
         if key is None and timeout is None:
             return await self._lane.put(message)
-        return await self._lane.run(sender.send_one, message, key, self._channel.deadline(timeout_seconds(timeout)))
+        return await self._lane.run(sender.send_one, message, key, self._endpoint.deadline(timeout_seconds(timeout)))
 
     async def put_many(  # noqa: PLR0913
         self,
@@ -64,9 +64,9 @@ class Asking(Generic[T]):
         key: str | None = None,
         timeout: float | timedelta | None = None,
     ) -> list[Receipt]:
-        sender = self._channel.sender
+        sender = self._endpoint.sender
         messages = sender.build_many(bodies, headers, priority, delay, at, ttl)
-        return await self.run(sender.send_many, messages, key, self._channel.deadline(timeout_seconds(timeout)))
+        return await self.run(sender.send_many, messages, key, self._endpoint.deadline(timeout_seconds(timeout)))
 
     async def call(
         self,
@@ -100,34 +100,34 @@ class Asking(Generic[T]):
         ttl: float | timedelta | None = None,
         id: str | None = None,  # noqa: A002
     ) -> Outgoing:
-        return self._channel.sender.build(body, headers, priority, delay, at, ttl, id)
+        return self._endpoint.sender.build(body, headers, priority, delay, at, ttl, id)
 
     async def size(self) -> int:
-        return await self.run(admin.size, self._channel)
+        return await self.run(admin.size, self._endpoint)
 
     async def stats(self) -> Stats:
-        return await self.run(admin.stats, self._channel)
+        return await self.run(admin.stats, self._endpoint)
 
     async def peek(self, limit: int = 1) -> list[AsyncMessage[T]]:
-        letters = await self.run(admin.peek, self._channel, count(limit, "limit"))
-        return cast("list[AsyncMessage[T]]", letters)
+        messages = await self.run(admin.peek, self._endpoint, count(limit, "limit"))
+        return cast("list[AsyncMessage[T]]", messages)
 
     async def purge(self) -> int:
-        return await self.run(admin.purge, self._channel)
+        return await self.run(admin.purge, self._endpoint)
 
     async def cancel(self, id: str) -> bool:  # noqa: A002
-        return await self.run(admin.cancel, self._channel, id)
+        return await self.run(admin.cancel, self._endpoint, id)
 
     async def delete(self) -> None:
-        await self.run(admin.delete, self._channel)
+        await self.run(admin.delete, self._endpoint)
 
     # For the other parts of unimq
 
     def check_open(self) -> None:
         """Refuse the use of what was closed."""
         if self._closed:
-            raise self._channel.closed_error()
-        self._channel.check_open()
+            raise self._endpoint.closed_error()
+        self._endpoint.check_open()
 
     async def run(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a part that asks the server."""

@@ -12,15 +12,15 @@ from unimq.aio.lane import Member
 from unimq.aio.message import AsyncMessage
 from unimq.aio.runner import Runner
 from unimq.errors import Empty
-from unimq.message import Letter
+from unimq.message import BaseMessage
 from unimq.options import timeout_seconds
-from unimq.receiver import hand_over_all, hand_over_is_local, park
+from unimq.receiver import deliver_all, is_delivered_locally, park
 from unimq.several import Several
 
-__all__ = ["fetch", "get", "hand_over", "or_park"]
+__all__ = ["deliver", "fetch", "get", "or_park"]
 
 P = ParamSpec("P")
-_Letters = list[Letter[Any]]
+_Messages = list[BaseMessage[Any]]
 
 _PUMPED_FROM: Final = 0.05
 """Seconds: a get that waits shorter asks the server itself, so that it sees what is there now."""
@@ -34,18 +34,18 @@ async def get(
     until = math.inf if longest is None else time.monotonic() + longest
     while True:
         rest = None if longest is None else max(0.0, until - time.monotonic())
-        ready = await hand_over(client, await fetch(client, queues, limit, rest))
+        ready = await deliver(client, await fetch(client, queues, limit, rest))
         if ready:
             return ready
 
 
-async def fetch(client: Runner, queues: Sequence[Member], limit: int, timeout: float | None) -> _Letters:
+async def fetch(client: Runner, queues: Sequence[Member], limit: int, timeout: float | None) -> _Messages:
     """As `get`, but not handed over yet."""
     for queue in queues:
         queue.check_open()
     first = queues[0]
-    several = None if len(queues) == 1 else Several([queue._channel for queue in queues])
-    source = several or first._channel.receiver
+    several = None if len(queues) == 1 else Several([queue._endpoint for queue in queues])
+    source = several or first._endpoint.receiver
     if client.at_once() and not _is_waited_for(client, queues):
         try:
             return await client.run_at_once(source.fetch, limit, time.monotonic())
@@ -65,16 +65,16 @@ def _is_waited_for(client: Runner, queues: Sequence[Member]) -> bool:
     return len(queues) > 1 and any(pump.is_waited_at for pump in client.pumps.all)
 
 
-async def hand_over(client: Runner, letters: _Letters) -> list[AsyncMessage[Any]]:
+async def deliver(client: Runner, messages: _Messages) -> list[AsyncMessage[Any]]:
     """Those that the application gets."""
-    if all(map(hand_over_is_local, letters)) or client.at_once():
-        ready = hand_over_all(letters)
+    if all(map(is_delivered_locally, messages)) or client.at_once():
+        ready = deliver_all(messages)
     else:
-        ready = await or_park(client, hand_over_all, letters)
+        ready = await or_park(client, deliver_all, messages)
     return cast("list[AsyncMessage[Any]]", ready)
 
 
-async def or_park(client: Runner, call: Callable[P, _Letters], *args: P.args, **kwargs: P.kwargs) -> _Letters:
+async def or_park(client: Runner, call: Callable[P, _Messages], *args: P.args, **kwargs: P.kwargs) -> _Messages:
     """Run `call` in a thread; what it brings for a task that is cancelled meanwhile goes to the next get."""
     running = client.submit(call, *args, **kwargs)
     try:
@@ -84,6 +84,6 @@ async def or_park(client: Runner, call: Callable[P, _Letters], *args: P.args, **
         raise
 
 
-def _park(done: "Future[_Letters]") -> None:
+def _park(done: "Future[_Messages]") -> None:
     if done.exception() is None:
         park(done.result())

@@ -9,12 +9,12 @@ from unimq.aio.batcher import Batcher
 from unimq.aio.pump import Asker, Pump
 from unimq.aio.runner import Runner
 from unimq.calls import Caller
-from unimq.channel import Channel
 from unimq.direct import Asked, answer_each
 from unimq.driver import Outgoing
+from unimq.endpoint import Endpoint
 from unimq.errors import UnimqError
 from unimq.hosts import Host
-from unimq.message import Letter, Receipt
+from unimq.message import BaseMessage, Receipt
 
 __all__ = ["Lane", "Member"]
 
@@ -35,47 +35,47 @@ class Member(Asker, Protocol):
 class Lane(Generic[T]):
     """One pump, and one batcher of each kind. Messages settle through the lane that brought them."""
 
-    def __init__(self, client: Runner, channel: Channel[T]) -> None:
+    def __init__(self, client: Runner, endpoint: Endpoint[T]) -> None:
         self.client = client
-        self.channel = channel
+        self.endpoint = endpoint
         self.pump = Pump()
         self.puts: Batcher[Outgoing, Receipt] = Batcher(
-            self._send, client.batches, channel.deadline, self._puts_at_once
+            self._send, client.batches, endpoint.deadline, self._puts_at_once
         )
-        self.asks: Batcher[tuple[str, Outgoing], Receipt | None] = Batcher(self._ask, client.batches, channel.deadline)
+        self.asks: Batcher[tuple[str, Outgoing], Receipt | None] = Batcher(self._ask, client.batches, endpoint.deadline)
         # By the host whose messages they are of: what stands still there holds up nothing that is for another one.
-        self.acks: defaultdict[Host | None, Batcher[Letter[T], None]] = defaultdict(
-            lambda: Batcher(lambda letters, _: channel.settler.ack_many(letters), client.batches, channel.deadline)
+        self.acks: defaultdict[Host | None, Batcher[BaseMessage[T], None]] = defaultdict(
+            lambda: Batcher(lambda messages, _: endpoint.settler.ack_many(messages), client.batches, endpoint.deadline)
         )
-        self.answers: defaultdict[Host | None, Batcher[tuple[Letter[T], Outgoing], None]] = defaultdict(
-            lambda: Batcher(lambda replies, _: answer_each(replies), client.batches, channel.deadline)
+        self.answers: defaultdict[Host | None, Batcher[tuple[BaseMessage[T], Outgoing], None]] = defaultdict(
+            lambda: Batcher(lambda replies, _: answer_each(replies), client.batches, endpoint.deadline)
         )
         self.queues: weakref.WeakSet[Member] = weakref.WeakSet()
         """Those that are open."""
-        channel.face = self
+        endpoint.face = self
 
     async def put(self, message: Outgoing) -> Receipt:
         """Put together with what other tasks put at the same time."""
-        client, channel = self.client, self.channel
-        channel.check_open()
+        client, endpoint = self.client, self.endpoint
+        endpoint.check_open()
         if client.at_once():
-            return await client.run_at_once(channel.sender.send_one, message, None, channel.deadline())
+            return await client.run_at_once(endpoint.sender.send_one, message, None, endpoint.deadline())
         return await self.puts.run(message)
 
-    async def ack(self, message: Letter[T]) -> None:
+    async def ack(self, message: BaseMessage[T]) -> None:
         """Ack together with what other tasks ack at the same time."""
         if self.client.at_once():
-            await self.client.run_at_once(self.channel.settler.ack, message)
+            await self.client.run_at_once(self.endpoint.settler.ack, message)
         else:
             await self.acks[_host_of(message)].run(message)
 
-    async def reply(self, message: Letter[T], body: Any, headers: Mapping[str, str] | None) -> Receipt:
+    async def reply(self, message: BaseMessage[T], body: Any, headers: Mapping[str, str] | None) -> Receipt:
         """What `Message.reply` does, together with the replies of other tasks."""
         if message.reply_to is None and message.may_be_answered:
-            await self.answers[_host_of(message)].run((message, self.channel.sender.build(body, headers)))
+            await self.answers[_host_of(message)].run((message, self.endpoint.sender.build(body, headers)))
             return Receipt(None, confirmed=True, queue=message.queue)
-        name, needed = self.channel.reply_address(message)
-        there = self.channel.counterpart(name)
+        name, needed = self.endpoint.reply_address(message)
+        there = self.endpoint.counterpart(name)
         lane: Lane[Any] = there.face
         return await lane.put(there.sender.build(body, headers, **needed))
 
@@ -86,24 +86,24 @@ class Lane(Generic[T]):
     def close(self) -> None:
         """End the receiving thread and give back what nobody came for; blocking."""
         self.pump.close()
-        self.channel.close()
+        self.endpoint.close()
 
     def _puts_at_once(self) -> int:
         """One where puts have an order, which is that in which they are asked for; one for each of several hosts."""
-        hosts = len(self.channel.pool.hosts)
+        hosts = len(self.endpoint.pool.hosts)
         if hosts > 1:
             return min(hosts, _AT_ONCE)
-        return _AT_ONCE if self.channel.capabilities.order == "none" else 1
+        return _AT_ONCE if self.endpoint.capabilities.order == "none" else 1
 
     def _ask(self, requests: Sequence[tuple[str, Outgoing]], until: float) -> Sequence[Receipt | UnimqError | None]:
         numbers, messages = [number for number, _ in requests], [message for _, message in requests]
-        caller: Caller = self.channel.client.calls
-        return caller.send(self.channel, Asked(numbers, messages, [], until))
+        caller: Caller = self.endpoint.client.calls
+        return caller.send(self.endpoint, Asked(numbers, messages, [], until))
 
     def _send(self, messages: Sequence[Outgoing], until: float) -> Sequence[Receipt | UnimqError]:
-        return self.channel.sender.send(messages, None, until)
+        return self.endpoint.sender.send(messages, None, until)
 
 
-def _host_of(message: Letter[Any]) -> Host | None:
+def _host_of(message: BaseMessage[Any]) -> Host | None:
     """Where it came from; `None` where it was only peeked at."""
-    return None if message._link is None else message._link.host
+    return None if message._session is None else message._session.host

@@ -15,9 +15,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Protocol
 
-from unimq.channel import Channel
+from unimq.endpoint import Endpoint
 from unimq.errors import ConnectError, ConnectionLost, Empty, Timeout
-from unimq.message import Letter
+from unimq.message import BaseMessage
 from unimq.outcomes import like
 from unimq.owner import Owner
 from unimq.receiver import park
@@ -41,7 +41,7 @@ _AGAIN: Final = 0.02
 class Asker(Protocol):
     """A queue object whose tasks wait for messages."""
 
-    _channel: Channel[Any]
+    _endpoint: Endpoint[Any]
 
     def check_open(self) -> None:
         """Refuse the use of what was closed."""
@@ -51,20 +51,20 @@ class Asker(Protocol):
 class _Waiter:
     """A task that waits, for messages of which queues."""
 
-    __slots__ = ("channels", "future", "limit", "queues", "served")
+    __slots__ = ("endpoints", "future", "limit", "queues", "served")
 
     def __init__(self, queues: Sequence[Asker], limit: int) -> None:
         self.queues = queues
-        self.channels = tuple(queue._channel for queue in queues)
+        self.endpoints = tuple(queue._endpoint for queue in queues)
         self.limit = limit
         self.served = False
         """Whether it waits no more, because something came."""
-        self.future: asyncio.Future[list[Letter[Any]]] = asyncio.get_running_loop().create_future()
+        self.future: asyncio.Future[list[BaseMessage[Any]]] = asyncio.get_running_loop().create_future()
 
     def nothing(self, why: str) -> Empty:
         """The error for a get that brings nothing."""
-        names = ", ".join(channel.shown for channel in self.channels)
-        return Empty(f"no message on {names} of {self.channels[0].where}: {why}")
+        names = ", ".join(endpoint.shown for endpoint in self.endpoints)
+        return Empty(f"no message on {names} of {self.endpoints[0].where}: {why}")
 
     def tell(self, error: BaseException) -> None:
         """Let the task raise it; to be called in its loop."""
@@ -80,7 +80,7 @@ class _Line:
         self.waiters: deque[_Waiter] = deque()
         self.thread: threading.Thread | None = None
         self.closed = False
-        self.asked: frozenset[Channel[Any]] = frozenset()
+        self.asked: frozenset[Endpoint[Any]] = frozenset()
         """What the thread asks for at the moment."""
         self.cancellation = Cancellation()
         """Of that."""
@@ -95,34 +95,34 @@ class _Line:
             if self.closed or not self.waiters:
                 self.thread = None
                 return None
-            takers: dict[Channel[Any], int] = {}
+            takers: dict[Endpoint[Any], int] = {}
             for waiter in self.waiters:
-                for channel in waiter.channels:
-                    takers[channel] = takers.get(channel, 0) + waiter.limit
+                for endpoint in waiter.endpoints:
+                    takers[endpoint] = takers.get(endpoint, 0) + waiter.limit
             self.cancellation = Cancellation()
             self.asked = frozenset(takers)
             return Several(tuple(takers)), min(*takers.values(), _MOST)
 
     def take(
-        self, letters: Sequence[Letter[Any]]
-    ) -> "tuple[list[tuple[_Waiter, list[Letter[Any]]]], list[Letter[Any]]]":
-        """Those whose turn it is, each with what it gets of `letters`; and what is left of them."""
-        by_channel: dict[Owner, deque[Letter[Any]]] = {}
-        for letter in letters:
-            by_channel.setdefault(letter._channel, deque()).append(letter)
-        served: list[tuple[_Waiter, list[Letter[Any]]]] = []
+        self, messages: Sequence[BaseMessage[Any]]
+    ) -> "tuple[list[tuple[_Waiter, list[BaseMessage[Any]]]], list[BaseMessage[Any]]]":
+        """Those whose turn it is, each with what it gets of `messages`; and what is left of them."""
+        by_endpoint: dict[Owner, deque[BaseMessage[Any]]] = {}
+        for message in messages:
+            by_endpoint.setdefault(message._endpoint, deque()).append(message)
+        served: list[tuple[_Waiter, list[BaseMessage[Any]]]] = []
         with self.condition:
             passed: list[_Waiter] = []
-            while self.waiters and any(by_channel.values()):
+            while self.waiters and any(by_endpoint.values()):
                 waiter = self.waiters.popleft()
-                mine = list(_taken(waiter, by_channel))
+                mine = list(_taken(waiter, by_endpoint))
                 if mine:
                     waiter.served = True
                     served.append((waiter, mine))
                 else:
                     passed.append(waiter)
             self.waiters.extendleft(reversed(passed))
-        return served, [letter for left in by_channel.values() for letter in left]
+        return served, [message for left in by_endpoint.values() for message in left]
 
     def add(self, waiter: _Waiter) -> bool:
         """Let it wait; whether there is a thread. Raises `Closed`."""
@@ -130,7 +130,7 @@ class _Line:
             for queue in waiter.queues:
                 queue.check_open()
             if self.closed:
-                raise waiter.channels[0].closed_error()
+                raise waiter.endpoints[0].closed_error()
             self.waiters.append(waiter)
             self.condition.notify()
             return self.thread is not None
@@ -142,14 +142,14 @@ class _Line:
         with self.condition:
             with contextlib.suppress(ValueError):
                 self.waiters.remove(waiter)
-            unwanted = bool(self.asked) and not self.asked <= {c for one in self.waiters for c in one.channels}
+            unwanted = bool(self.asked) and not self.asked <= {c for one in self.waiters for c in one.endpoints}
         if unwanted:
             self.cancellation.cancel()
 
     def misses(self, waiter: _Waiter) -> bool:
         """Whether a receive is under way that does not ask for all that it waits for."""
         with self.condition:
-            return bool(self.asked) and not self.asked.issuperset(waiter.channels) and waiter in self.waiters
+            return bool(self.asked) and not self.asked.issuperset(waiter.endpoints) and waiter in self.waiters
 
     def end(self) -> threading.Thread | None:
         """Let the thread end, which is returned."""
@@ -189,9 +189,9 @@ class Pump:
         return self._own
 
     @property
-    def waiting(self) -> list[tuple[Channel[Any], ...]]:
+    def waiting(self) -> list[tuple[Endpoint[Any], ...]]:
         """For which queues each of the tasks waits."""
-        return [waiter.channels for waiter in list(self._line.waiters)]
+        return [waiter.endpoints for waiter in list(self._line.waiters)]
 
     @property
     def is_waited_at(self) -> bool:
@@ -204,14 +204,14 @@ class Pump:
         with line.condition:
             if not line.add(waiter):
                 self._since = time.monotonic()
-                name = f"unimq pump {' '.join(channel.name for channel in waiter.channels)}"
+                name = f"unimq pump {' '.join(endpoint.name for endpoint in waiter.endpoints)}"
                 found = weakref.ref(self, lambda _: line.end())
                 line.thread = threading.Thread(target=_pump, args=(found, line), name=name, daemon=True)
                 line.thread.start()
         self._ask_for(waiter)
         return waiter
 
-    async def result(self, waiter: _Waiter, timeout: float | None) -> list[Letter[Any]]:
+    async def result(self, waiter: _Waiter, timeout: float | None) -> list[BaseMessage[Any]]:
         """What comes for it, not handed over yet; `Empty` when there is nothing in `timeout` seconds.
 
         A message that arrives for a task that is cancelled at that moment goes to the next one.
@@ -244,20 +244,20 @@ class Pump:
 
     def leave(self, queue: Asker) -> None:
         """End them because it was closed."""
-        self._line.fail(lambda _: queue._channel.closed_error(), lambda one: queue in one.queues)
+        self._line.fail(lambda _: queue._endpoint.closed_error(), lambda one: queue in one.queues)
 
     def close(self) -> None:
         """End the thread, and with it what waits."""
         thread = self._line.end()
-        self._line.fail(lambda waiter: waiter.channels[0].closed_error())
+        self._line.fail(lambda waiter: waiter.endpoints[0].closed_error())
         if thread is not None:
             thread.join(timeout=_CLOSE_MOST)
 
     def receive(self, several: Several, limit: int) -> None:
         """Wait for messages, for a second at most, and hand them to the tasks that wait for them."""
-        line, until, first = self._line, time.monotonic() + _LOOKS_AFTER, several.channels[0]
+        line, until, first = self._line, time.monotonic() + _LOOKS_AFTER, several.endpoints[0]
         try:
-            letters = several.fetch(limit, until, line.cancellation)
+            messages = several.fetch(limit, until, line.cancellation)
         except (Empty, Timeout):
             pass
         except (ConnectError, ConnectionLost) as error:
@@ -266,13 +266,13 @@ class Pump:
         except BaseException as error:  # noqa: BLE001 - belongs to the tasks that wait, whatever it is
             self._fail(error)
         else:
-            self._deliver(letters)
+            self._deliver(messages)
 
     def _fail(self, error: BaseException) -> None:
         self._line.fail(lambda _: like(error))
 
-    def _deliver(self, letters: list[Letter[Any]]) -> None:
-        served, left = self._line.take(letters)
+    def _deliver(self, messages: list[BaseMessage[Any]]) -> None:
+        served, left = self._line.take(messages)
         for waiter, mine in served:
             try:
                 waiter.future.get_loop().call_soon_threadsafe(_serve, waiter, mine)
@@ -292,14 +292,14 @@ class Pumps:
     def add(self, queues: Sequence[Asker], limit: int) -> tuple[Pump, _Waiter]:
         """Begin to wait for messages of `queues` at that which is returned."""
         with self._lock:
-            pump = self._for({queue._channel for queue in queues})
+            pump = self._for({queue._endpoint for queue in queues})
             return pump, pump.add(queues, limit)
 
-    def _for(self, wanted: set[Channel[Any]]) -> Pump:
+    def _for(self, wanted: set[Endpoint[Any]]) -> Pump:
         """That where others wait for the same; or where nobody waits; or a new one; or that of the fewest."""
         loads = [(pump, pump.waiting) for pump in self.all]
         for pump, waiting in loads:
-            if waiting and all(wanted == set(channels) for channels in waiting):
+            if waiting and all(wanted == set(endpoints) for endpoints in waiting):
                 return pump
         fitting = [(len(waiting), pump) for pump, waiting in loads if _fits(wanted, waiting)]
         least, found = min(fitting, key=lambda one: one[0], default=(0, None))
@@ -309,26 +309,28 @@ class Pumps:
         return found
 
 
-def _fits(wanted: set[Channel[Any]], waiting: Iterable[tuple[Channel[Any], ...]]) -> bool:
+def _fits(wanted: set[Endpoint[Any]], waiting: Iterable[tuple[Endpoint[Any], ...]]) -> bool:
     """Whether one receive can be for all: the leases are the same, and no two queues of one name are different."""
-    channels = wanted.union(*waiting)
-    return len({one.settings.lease for one in channels}) == 1 and len({one.name for one in channels}) == len(channels)
+    endpoints = wanted.union(*waiting)
+    return len({one.settings.lease for one in endpoints}) == 1 and len({one.name for one in endpoints}) == len(
+        endpoints
+    )
 
 
-def _taken(waiter: _Waiter, by_channel: dict[Owner, deque[Letter[Any]]]) -> "Iterator[Letter[Any]]":
+def _taken(waiter: _Waiter, by_endpoint: dict[Owner, deque[BaseMessage[Any]]]) -> "Iterator[BaseMessage[Any]]":
     room = waiter.limit
-    for channel in waiter.channels:
-        letters = by_channel.get(channel)
-        while letters and room:
+    for endpoint in waiter.endpoints:
+        messages = by_endpoint.get(endpoint)
+        while messages and room:
             room -= 1
-            yield letters.popleft()
+            yield messages.popleft()
 
 
-def _serve(waiter: _Waiter, letters: list[Letter[Any]]) -> None:
+def _serve(waiter: _Waiter, messages: list[BaseMessage[Any]]) -> None:
     if waiter.future.done():
-        park(letters)
+        park(messages)
     else:
-        waiter.future.set_result(letters)
+        waiter.future.set_result(messages)
 
 
 def _pump(found: "weakref.ref[Pump]", line: _Line) -> None:

@@ -11,15 +11,15 @@ from typing import Any, Self, TypeVar, cast, overload
 from unimq.admin import Pong
 from unimq.aio.asking import Asking
 from unimq.aio.calls import AsyncCaller
-from unimq.aio.getting import fetch, get, hand_over, or_park
+from unimq.aio.getting import deliver, fetch, get, or_park
 from unimq.aio.lane import Lane
 from unimq.aio.message import AsyncMessage
 from unimq.aio.runner import Runner
 from unimq.aio.threads import in_thread
 from unimq.aio.twins import twin_of
 from unimq.capabilities import Capabilities
-from unimq.channel import Channel, label, refuse_pickling, with_count
 from unimq.credentials import Credentials
+from unimq.endpoint import Endpoint, label, refuse_pickling, with_count
 from unimq.errors import Empty
 from unimq.hooks import Hooks
 from unimq.masking import without_frames
@@ -84,22 +84,22 @@ class AsyncQueue(Asking[T]):
         url = URL.parse(url)
         options = {"codec": codec, "lease": lease, "max_deliveries": max_deliveries}
         client = AsyncClient(with_count(url, max_deliveries), require=require, credentials=credentials, hooks=hooks)
-        channel = client.sync.channel(name, type, AsyncMessage, **options)
-        self._adopt(client, (channel.name, type, channel.settings), lambda: channel, owns_client=True)
+        endpoint = client.sync.endpoint(name, type, AsyncMessage, **options)
+        self._adopt(client, (endpoint.name, type, endpoint.settings), lambda: endpoint, owns_client=True)
 
     @classmethod
-    def _of(cls, client: "AsyncClient", key: Hashable, make: Callable[[], Channel[T]]) -> Self:
+    def _of(cls, client: "AsyncClient", key: Hashable, make: Callable[[], Endpoint[T]]) -> Self:
         queue = cls.__new__(cls)
         queue._adopt(client, key, make, owns_client=False)
         return queue
 
     def _adopt(
-        self, client: "AsyncClient", key: Hashable, make: Callable[[], Channel[T]], *, owns_client: bool
+        self, client: "AsyncClient", key: Hashable, make: Callable[[], Endpoint[T]], *, owns_client: bool
     ) -> None:
         self._client = client
         self._lane = lane = client.join(self, key, make)
-        self._channel = channel = lane.channel
-        if channel.hooks.around is not None:
+        self._endpoint = endpoint = lane.endpoint
+        if endpoint.hooks.around is not None:
             self.__class__ = observed(type(self))
         self._owns_client = owns_client
         self._closed = False
@@ -109,11 +109,11 @@ class AsyncQueue(Asking[T]):
 
     @property
     def name(self) -> str:
-        return self._channel.name
+        return self._endpoint.name
 
     @property
     def codec(self) -> str:
-        return self._channel.codec.name
+        return self._endpoint.codec.name
 
     @property
     def client(self) -> "AsyncClient":
@@ -121,12 +121,12 @@ class AsyncQueue(Asking[T]):
 
     @property
     def capabilities(self) -> Capabilities:
-        return self._channel.capabilities
+        return self._endpoint.capabilities
 
     @property
     def dead(self) -> "AsyncDeadLetterQueue[T]":
         if self._dead is None:
-            self._dead = AsyncDeadLetterQueue[T]._of_parent(self._client, self._channel)
+            self._dead = AsyncDeadLetterQueue[T]._of_parent(self._client, self._endpoint)
         return self._dead
 
     async def get(self, timeout: float | timedelta | None = None) -> AsyncMessage[T]:
@@ -146,8 +146,8 @@ class AsyncQueue(Asking[T]):
         prefetch: int | None = None,
         timeout: float | timedelta | None = None,
     ) -> AsyncIterator[AsyncMessage[T]]:
-        client, receiver = self._client, self._channel.receiver
-        most = receiver.ahead(self._channel.settings.prefetch if prefetch is None else count(prefetch, "prefetch"))
+        client, receiver = self._client, self._endpoint.receiver
+        most = receiver.ahead(self._endpoint.settings.prefetch if prefetch is None else count(prefetch, "prefetch"))
         longest = timeout_seconds(timeout)
         while True:
             try:
@@ -156,12 +156,12 @@ class AsyncQueue(Asking[T]):
                 return
             self._ahead.append(fetched)
             try:
-                while (letter := fetched.next()) is not None:
-                    letters = [letter]
-                    if fetched.is_stale(letter):
-                        letters = await or_park(client, receiver.refreshed, letters)
-                    for message in await hand_over(client, letters):
-                        yield message
+                while (message := fetched.next()) is not None:
+                    messages = [message]
+                    if fetched.is_stale(message):
+                        messages = await or_park(client, receiver.refreshed, messages)
+                    for delivered in await deliver(client, messages):
+                        yield delivered
             finally:
                 self._ahead.remove(fetched)
                 if left := fetched.all():
@@ -176,10 +176,10 @@ class AsyncQueue(Asking[T]):
             pump.interrupt(self)
 
     async def ack(self, messages: Iterable[AsyncMessage[T]]) -> None:
-        raise_failures("ack", await self._client.run(self._channel.settler.ack_many, messages))
+        raise_failures("ack", await self._client.run(self._endpoint.settler.ack_many, messages))
 
     async def nack(self, messages: Iterable[AsyncMessage[T]], delay: float | timedelta = 0) -> None:
-        raise_failures("nack", await self._client.run(self._channel.settler.nack_many, messages, delay))
+        raise_failures("nack", await self._client.run(self._endpoint.settler.nack_many, messages, delay))
 
     async def ping(self) -> Pong:
         return await self._client.ping()
@@ -207,18 +207,18 @@ class AsyncQueue(Asking[T]):
         if not self._closed:
             self._closed = True
             for fetched in list(self._ahead):
-                self._channel.receiver.give_back(fetched.all())
+                self._endpoint.receiver.give_back(fetched.all())
             self._client.leave(self, self._lane)
 
 
 @twin_of(DeadLetterQueue)
 class AsyncDeadLetterQueue(AsyncQueue[T]):
-    _parent: Channel[T]
+    _parent: Endpoint[T]
 
     @classmethod
-    def _of_parent(cls, client: "AsyncClient", parent: Channel[T]) -> Self:
-        parent.dead_channel()  # refused where it has none
-        queue = cls._of(client, parent, lambda: parent.client.dead_channel(parent))
+    def _of_parent(cls, client: "AsyncClient", parent: Endpoint[T]) -> Self:
+        parent.dead_endpoint()  # refused where it has none
+        queue = cls._of(client, parent, lambda: parent.client.dead_endpoint(parent))
         queue._parent = parent
         return queue
 
@@ -230,7 +230,7 @@ class AsyncDeadLetterQueue(AsyncQueue[T]):
         rate: float | None = None,
     ) -> int:
         self.check_open()
-        return await self._client.run_in_thread(redrive, self._channel, self._parent, limit, id, rate)
+        return await self._client.run_in_thread(redrive, self._endpoint, self._parent, limit, id, rate)
 
 
 @twin_of(Client)
@@ -287,8 +287,8 @@ class AsyncClient(Runner):
         max_deliveries: int | None = None,
     ) -> AsyncQueue[Any]:
         options = {"codec": codec, "lease": lease, "max_deliveries": max_deliveries}
-        channel = self.sync.channel(name, type, AsyncMessage, **options)
-        return AsyncQueue[Any]._of(self, (channel.name, type, channel.settings), lambda: channel)
+        endpoint = self.sync.endpoint(name, type, AsyncMessage, **options)
+        return AsyncQueue[Any]._of(self, (endpoint.name, type, endpoint.settings), lambda: endpoint)
 
     async def queues(self) -> list[str]:
         return await self.run(self.sync.queues)
@@ -338,11 +338,11 @@ class AsyncClient(Runner):
 
     # For the other parts of unimq
 
-    def join(self, queue: AsyncQueue[T], key: Hashable, make: Callable[[], Channel[T]]) -> Lane[T]:
-        """What `queue` shares with all that are open and have the same `key`; `make` makes the first its channel."""
+    def join(self, queue: AsyncQueue[T], key: Hashable, make: Callable[[], Endpoint[T]]) -> Lane[T]:
+        """What `queue` shares with all that are open and have the same `key`; `make` makes the first its endpoint."""
         with self.lock:
             lane = self._lanes.get(key)
-            if lane is None or lane.channel.closed:
+            if lane is None or lane.endpoint.closed:
                 lane = self._lanes[key] = Lane(self, make())
             lane.queues.add(queue)
         return lane
@@ -360,7 +360,7 @@ class AsyncClient(Runner):
     async def _get(
         self, queues: Sequence[AsyncQueue[Any]], limit: int, timeout: float | timedelta | None
     ) -> list[AsyncMessage[Any]]:
-        Several.of(self.sync, [queue._channel for queue in queues])  # what cannot be asked together is refused
+        Several.of(self.sync, [queue._endpoint for queue in queues])  # what cannot be asked together is refused
         return await get(self, tuple(dict.fromkeys(queues)), limit, timeout)
 
     def _stop(self) -> None:

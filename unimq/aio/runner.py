@@ -96,8 +96,8 @@ class Runner:
         """Whether what asks the server needs no thread: there is a free session, whose calls do not block."""
         hosts = self.sync.pool.hosts
         if len(hosts) == 1 and self.sync._dead_client is None:
-            for link in hosts[0].links:
-                if not link.session.blocks and not link.user:
+            for pooled in hosts[0].sessions:
+                if not pooled.session.blocks and not pooled.user:
                     return True
         return False
 
@@ -105,7 +105,7 @@ class Runner:
         """Whether something of this process is open that a close would end."""
         if self.sync.pool.closed or self._pid != os.getpid():
             return False
-        return bool(self._executors or self.sync.pool.links)
+        return bool(self._executors or self.sync.pool.sessions)
 
     def end(self) -> None:
         """Close the client and end the threads; blocking."""

@@ -16,7 +16,7 @@ import click
 import msgspec
 
 import unimq
-from unimq.message import Letter
+from unimq.message import BaseMessage
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -132,17 +132,17 @@ def _shown(body: Any) -> Any:
     return body
 
 
-def message_record(letter: Letter[Any]) -> dict[str, object]:
+def message_record(message: BaseMessage[Any]) -> dict[str, object]:
     """A message for a program; a body of bytes is base64."""
-    body = body_of(letter)
+    body = body_of(message)
     record: dict[str, object] = {
-        "id": letter.id,
-        "queue": letter.queue,
-        "headers": dict(letter.headers),
-        "priority": letter.priority,
-        "delivery_count": letter.delivery_count,
-        "enqueued_at": letter.enqueued_at,
-        "expires_at": letter.expires_at,
+        "id": message.id,
+        "queue": message.queue,
+        "headers": dict(message.headers),
+        "priority": message.priority,
+        "delivery_count": message.delivery_count,
+        "enqueued_at": message.enqueued_at,
+        "expires_at": message.expires_at,
     }
     if isinstance(body, bytes):
         return {**record, "body_base64": base64.b64encode(body).decode()}
@@ -152,24 +152,24 @@ def message_record(letter: Letter[Any]) -> dict[str, object]:
 # For people
 
 
-def body_of(letter: Letter[Any]) -> Any:
+def body_of(message: BaseMessage[Any]) -> Any:
     """The body, or its bytes where it cannot be decoded, which is said."""
     try:
-        return letter.body
+        return message.body
     except unimq.InvalidMessage as error:
-        note(f"message {letter.id} cannot be decoded, its bytes are shown: {error}")
-        return letter.raw
+        note(f"message {message.id} cannot be decoded, its bytes are shown: {error}")
+        return message.raw
 
 
-def print_message(letter: Letter[Any], *, as_json: bool, raw: bool) -> None:
+def print_message(message: BaseMessage[Any], *, as_json: bool, raw: bool) -> None:
     """A message's body on a line, or all of it as JSON; written through before it returns.
 
     On a terminal control characters are escaped, unless it is to be `raw`: a body could clear the screen, and more.
     """
     if as_json:
-        print_json(message_record(letter))
+        print_json(message_record(message))
         return
-    body = body_of(letter)
+    body = body_of(message)
     shown = body if isinstance(body, (str, bytes)) else _json(_shown(body))
     if not raw and sys.stdout.isatty():
         text = shown.decode(errors="backslashreplace") if isinstance(shown, bytes) else shown

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from unimq.errors import InvalidMessage
 from unimq.hooks import Hooks, Operation
-from unimq.message import Letter
+from unimq.message import BaseMessage
 
 __all__ = ["Put", "Seen", "Settled"]
 
@@ -55,8 +55,8 @@ class Seen:
             self.settled += [Settled(one.queue, _body(one), operation.name) for one in operation.messages]
 
 
-def _body(letter: Letter[Any]) -> Any:
+def _body(message: BaseMessage[Any]) -> Any:
     try:
-        return letter.body
+        return message.body
     except InvalidMessage:
-        return letter.raw
+        return message.raw

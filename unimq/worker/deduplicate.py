@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast, overload
 
 from unimq.errors import InvalidArgument, StorageError
-from unimq.message import Letter, Message
+from unimq.message import BaseMessage, Message
 from unimq.options import seconds, short
 from unimq.records import about
 from unimq.url import URL
@@ -76,7 +76,7 @@ class Deduplicate:
     def __call__(self, message: Message[Any], handler: Handler, /) -> object: ...
     @overload
     def __call__(self, message: "AsyncMessage[Any]", handler: AsyncHandler, /) -> Awaitable[object]: ...
-    def __call__(self, message: Letter[Any], handler: Any, /) -> object:
+    def __call__(self, message: BaseMessage[Any], handler: Any, /) -> object:
         """Call the handler, unless the message is known as done.
 
         Raises:
@@ -102,7 +102,7 @@ class Deduplicate:
         await asyncio.to_thread(self._learn, message)
         return result
 
-    def _knows(self, message: Letter[Any]) -> bool:
+    def _knows(self, message: BaseMessage[Any]) -> bool:
         found = self._run(
             "SELECT 1 FROM done WHERE queue = ? AND id = ? AND until > ?",
             (message.queue, message.lasting_id, time.time()),
@@ -111,7 +111,7 @@ class Deduplicate:
             log.info("%r was done before, and is not done again", message, extra=about("done before", message))
         return bool(found)
 
-    def _learn(self, message: Letter[Any]) -> None:
+    def _learn(self, message: BaseMessage[Any]) -> None:
         now = time.time()
         self._run(
             "INSERT INTO done VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET until = excluded.until",

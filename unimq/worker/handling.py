@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from unimq.direct import again, reply_error
 from unimq.errors import InvalidMessage, LeaseLost, UnimqError
-from unimq.message import Letter, Message
+from unimq.message import BaseMessage, Message
 from unimq.records import about
 from unimq.worker.policy import Reject, RetryPolicy
 
@@ -63,7 +63,9 @@ _DONE: Final = Settlement("done", "ack")
 _LEFT_ALONE: Final = Settlement("done", None)
 
 
-def settlement(message: Letter[Any], error: Exception | None, policy: RetryPolicy, *, can_wait: bool) -> Settlement:
+def settlement(
+    message: BaseMessage[Any], error: Exception | None, policy: RetryPolicy, *, can_wait: bool
+) -> Settlement:
     """What follows from how a handler ended; `can_wait`: the backend delays what it takes back."""
     if error is None:
         return _LEFT_ALONE if message.settled else _DONE
@@ -81,7 +83,7 @@ def settlement(message: Letter[Any], error: Exception | None, policy: RetryPolic
     return Settlement("retried", "nack", pause)
 
 
-def pause_in_hand(message: Letter[Any], error: Exception, policy: RetryPolicy) -> float | None:
+def pause_in_hand(message: BaseMessage[Any], error: Exception, policy: RetryPolicy) -> float | None:
     """Seconds until the next try of a message that stays in hand, as giving it back would end somebody's call.
 
     `None` where nobody waits in that way, or no other try is to be made.
@@ -100,7 +102,7 @@ def pause_in_hand(message: Letter[Any], error: Exception, policy: RetryPolicy) -
     return pause
 
 
-def unsettled(message: Letter[Any], error: UnimqError) -> Fate:
+def unsettled(message: BaseMessage[Any], error: UnimqError) -> Fate:
     """Tell that a settlement failed: the message comes again."""
     if isinstance(error, LeaseLost):
         extra = about("lost", message)
@@ -110,14 +112,14 @@ def unsettled(message: Letter[Any], error: UnimqError) -> Fate:
     return "lost"
 
 
-def unsendable(message: Letter[Any], error: UnimqError) -> str:
+def unsendable(message: BaseMessage[Any], error: UnimqError) -> str:
     """Why a reply cannot be sent: the handler is not called again, as it would return the same."""
     extra = about("unanswered", message)
     log.error("%r was worked on, and its reply cannot be sent", message, exc_info=error, extra=extra)
     return f"the reply cannot be sent: {error}"
 
 
-def tell(message: Letter[Any], why: str) -> None:
+def tell(message: BaseMessage[Any], why: str) -> None:
     """Tell who wants a reply why there is none. Where that fails they find out when their time is over."""
     if not message.may_be_answered:
         return
@@ -128,7 +130,7 @@ def tell(message: Letter[Any], why: str) -> None:
         log.warning("nobody could be told that %r was given up: %s", message, error, extra=extra)
 
 
-def tell_given_back(message: Letter[Any]) -> None:
+def tell_given_back(message: BaseMessage[Any]) -> None:
     """Tell that a stop did not wait any longer."""
     log.warning("%r is given back: its handler did not end in time", message, extra=about("given back", message))
 

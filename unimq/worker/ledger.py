@@ -9,14 +9,14 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from unimq.errors import Timeout, UnimqError
-from unimq.message import Letter
+from unimq.message import BaseMessage
 from unimq.records import about
 from unimq.worker.handling import Fate, log
 from unimq.worker.pauses import Pauses
 
 __all__ = ["Health", "Ledger"]
 
-M = TypeVar("M", bound=Letter[Any])
+M = TypeVar("M", bound=BaseMessage[Any])
 
 _BUSY_MOST: Final = 10.0
 """Seconds for which a server may be busy, and give no answer for that reason, before it is told to be away."""

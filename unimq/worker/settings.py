@@ -41,7 +41,7 @@ def wrapped(queue: Any, handler: H, middleware: Sequence[Callable[[Any, H], obje
     call: Any = handler
     for layer in reversed(middleware):
         call = partial(_through, layer, call)
-    return around(queue._channel, cast("H", call))
+    return around(queue._endpoint, cast("H", call))
 
 
 def _through(layer: Callable[[Any, Any], object], handler: Any, message: Any) -> object:

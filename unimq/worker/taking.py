@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
-from unimq.claims import link_of
+from unimq.claims import session_of
 from unimq.errors import Closed, Empty, UnimqError
 from unimq.message import Message
 from unimq.queue import Queue
@@ -124,7 +124,7 @@ class Taker:
         self._ledger.reached()
         if self._each:
             return found
-        if found and link_of(found[0]).settling == "duplex":
+        if found and session_of(found[0]).settling == "duplex":
             self._each, self._limit = True, 1
             return found
         if found and not waits and self._queues[0].client.driver.port is not None:

@@ -172,7 +172,7 @@ class AsyncWorker:
 
     async def _again(self, message: AsyncMessage[Any], failed: Exception) -> bool:
         """Whether another try is to be made in hand, now that its pause is over."""
-        if message.settled or not is_direct(message._channel):
+        if message.settled or not is_direct(message._endpoint):
             return False
         pause = await self._client.run(pause_in_hand, message, failed, self._policy)
         if pause is None:

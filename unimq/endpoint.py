@@ -12,7 +12,7 @@ from unimq.direct import answer, report
 from unimq.driver import Outgoing
 from unimq.errors import InvalidArgument, TooLarge
 from unimq.hooks import Hooks
-from unimq.message import Letter
+from unimq.message import BaseMessage
 from unimq.options import Settings, count
 from unimq.pool import Pool
 from unimq.receipts import Receipt
@@ -23,7 +23,7 @@ from unimq.settler import Settler
 from unimq.state import QueueState
 from unimq.url import URL
 
-__all__ = ["Channel", "Home", "label", "refuse_pickling", "with_count"]
+__all__ = ["Endpoint", "Home", "label", "refuse_pickling", "with_count"]
 
 T = TypeVar("T")
 
@@ -43,16 +43,18 @@ class Home(Protocol):
     calls: Any
     """The `Caller` of its queues."""
 
-    def channel(self, name: str | None, type_: Any, letter: type[Letter[Any]], **options: Any) -> "Channel[Any]":
+    def endpoint(
+        self, name: str | None, type_: Any, message_type: type[BaseMessage[Any]], **options: Any
+    ) -> "Endpoint[Any]":
         """Another queue on the same connections."""
         ...
 
-    def dead_channel(self, parent: "Channel[T]") -> "Channel[T]":
+    def dead_endpoint(self, parent: "Endpoint[T]") -> "Endpoint[T]":
         """The dead-letter queue of one."""
         ...
 
 
-class Channel(QueueState[T]):
+class Endpoint(QueueState[T]):
     """One queue name on one client, with all that works on it."""
 
     def __init__(  # noqa: PLR0913 - what a queue is made of
@@ -62,7 +64,7 @@ class Channel(QueueState[T]):
         settings: Settings,
         codec: Codec[T],
         *,
-        letter: type[Letter[T]],
+        message_type: type[BaseMessage[T]],
         is_dead: bool = False,
     ) -> None:
         """Check the name and wire the parts together. No I/O."""
@@ -73,59 +75,59 @@ class Channel(QueueState[T]):
             codec,
             where=client.where,
             hooks=client.hooks,
-            letter=letter,
+            message_type=message_type,
             is_dead=is_dead,
         )
         self.client = client
         self.face: Any = None
         """What messages of asyncio settle through."""
         self.owner = self
-        self._dead: Channel[T] | None = None
+        self._dead: Endpoint[T] | None = None
         self.sender: Sender[T] = Sender(self)
-        self.settler: Settler[T] = Settler(self, self.sender, lambda: self.dead_channel().sender)
+        self.settler: Settler[T] = Settler(self, self.sender, lambda: self.dead_endpoint().sender)
         self.receiver: Receiver[T] = Receiver(self, self.settler)
 
-    def dead_channel(self) -> "Channel[T]":
+    def dead_endpoint(self) -> "Endpoint[T]":
         """The dead-letter queue: a sibling `<name>.dead`, or what `?dead=` names, on another client for a URL."""
         if self.is_dead:
             msg = f"queue {self.shown!r} of {self.where} is a dead-letter queue and has none of its own"
             raise InvalidArgument(msg)
         if self._dead is None:
-            self._dead = self.client.dead_channel(self)
+            self._dead = self.client.dead_endpoint(self)
         return self._dead
 
     # What its messages want of it
 
-    def counterpart(self, name: str) -> "Channel[Any]":
+    def counterpart(self, name: str) -> "Endpoint[Any]":
         """The queue on which somebody wants a reply; its codec is this one's."""
-        found: Channel[Any] = self.client.calls.queue(name, self.codec.name)
+        found: Endpoint[Any] = self.client.calls.queue(name, self.codec.name)
         return found
 
-    def reply_address(self, letter: Letter[Any]) -> tuple[str, dict[str, Any]]:
+    def reply_address(self, message: BaseMessage[Any]) -> tuple[str, dict[str, Any]]:
         """Where a reply is wanted, and what it has to have."""
-        name = letter.reply_to
+        name = message.reply_to
         if name is None:
-            msg = f"message {letter.id!r} of queue {self.shown!r} asks for no reply: its put had no reply_to="
+            msg = f"message {message.id!r} of queue {self.shown!r} asks for no reply: its put had no reply_to="
             raise InvalidArgument(msg)
-        ttl = time_left(letter.expires_at, name)
-        return name, {"correlation_id": letter.correlation_id or letter.id, "ttl": ttl}
+        ttl = time_left(message.expires_at, name)
+        return name, {"correlation_id": message.correlation_id or message.id, "ttl": ttl}
 
-    def reply(self, letter: Letter[Any], body: Any, headers: Mapping[str, str] | None) -> Receipt:
+    def reply(self, message: BaseMessage[Any], body: Any, headers: Mapping[str, str] | None) -> Receipt:
         """Send a reply to where one is wanted."""
-        if letter.reply_to is None and letter.may_be_answered:
-            answer(letter, self.sender.build(body, headers))
-            return Receipt(None, confirmed=True, queue=letter.queue)
-        name, needed = self.reply_address(letter)
+        if message.reply_to is None and message.may_be_answered:
+            answer(message, self.sender.build(body, headers))
+            return Receipt(None, confirmed=True, queue=message.queue)
+        name, needed = self.reply_address(message)
         there = self.counterpart(name)
         return there.sender.send_one(there.sender.build(body, headers, **needed), None, there.deadline())
 
-    def reply_error(self, letter: Letter[Any], text: str) -> None:
+    def reply_error(self, message: BaseMessage[Any], text: str) -> None:
         """Tell whoever wants a reply that there will be none, and why."""
         said = reserved.reason_text(text)
-        if letter.reply_to is None:
-            answer(letter, Outgoing(said.encode()), failed=True)
+        if message.reply_to is None:
+            answer(message, Outgoing(said.encode()), failed=True)
             return
-        name, needed = self.reply_address(letter)
+        name, needed = self.reply_address(message)
         there = self.counterpart(name)
         number, left = needed["correlation_id"], needed["ttl"]
         about = {} if number is None else {reserved.CORRELATION_ID: number}
@@ -133,13 +135,13 @@ class Channel(QueueState[T]):
         for error in (said, said[:_SHORT_ERROR]):
             with suppress(TooLarge):
                 headers = {**about, reserved.ERROR: error}
-                message = Outgoing(b"", headers=headers, lease=there.put_lease, expires_at=expires_at)
-                there.sender.send_one(there.sender.encode(message), None, there.deadline())
+                outgoing = Outgoing(b"", headers=headers, lease=there.put_lease, expires_at=expires_at)
+                there.sender.send_one(there.sender.encode(outgoing), None, there.deadline())
                 return
 
-    def report(self, letter: Letter[Any], done: int, total: int) -> None:
+    def report(self, message: BaseMessage[Any], done: int, total: int) -> None:
         """Tell whoever waits for the reply how far the work is."""
-        report(letter, done, total)
+        report(message, done, total)
 
     def close(self, until: float | None = None) -> None:
         """End the gets that wait, give back what nobody came for, and refuse further use. Idempotent.
@@ -158,10 +160,10 @@ class Channel(QueueState[T]):
 
 def label(self: Any) -> str:
     """What `repr` shows of a queue, while it is half made too."""
-    kind, channel = type(self).__name__, getattr(self, "_channel", None)
-    if channel is None:
+    kind, endpoint = type(self).__name__, getattr(self, "_endpoint", None)
+    if endpoint is None:
         return f"<{kind}, not made>"
-    return f"<{kind} {channel.shown!r} of {channel.where}>"
+    return f"<{kind} {endpoint.shown!r} of {endpoint.where}>"
 
 
 def refuse_pickling(self: Any) -> NoReturn:
