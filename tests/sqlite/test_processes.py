@@ -185,7 +185,7 @@ session, got = connect(), []
 print("ready", flush=True)
 input()
 while True:
-    found = session.receive(["q"], 1, 60.0, time.monotonic() + 3.0)
+    found = session.receive(["q"], 1, 60.0, time.monotonic() + 6.0)
     if not found:
         break
     got.append(found[0].body.decode())

@@ -1,5 +1,6 @@
 """Dead letters: what goes there, what stays there, and how it comes back."""
 
+import asyncio
 import math
 import threading
 from collections.abc import Iterator
@@ -74,6 +75,25 @@ def test_dead_letters_may_live_on_another_backend(tmp_path: Path) -> None:
             assert graves.peek()[0].headers["unimq-dead-reason"] == "bad"
         assert queue.dead.redrive() == 1
         assert queue.get(timeout=0).headers == {"own": "kept"}
+
+
+@pytest.mark.parametrize("scheme", ["memory", "sqlite"])
+def test_a_dead_letter_on_another_url_can_be_replied_to(tmp_path: Path, scheme: str) -> None:
+    """By a task too: its queue there has no tasks of its own."""
+    dead = "memory://elsewhere/given-up" if scheme == "memory" else f"sqlite:///{tmp_path}/dead.db?queue=given-up"
+
+    async def use() -> None:
+        async with unimq.AsyncQueue("memory:///jobs", name="jobs", codec="json") as plain:
+            await plain.put("x", reply_to="answers")
+        async with unimq.AsyncQueue(unimq.URL.parse("memory:///jobs").with_options(dead=dead)) as queue:
+            await (await queue.get(timeout=0)).reject("bad")
+            receipt = await (await queue.dead.get(timeout=0)).reply("sorry")
+            assert receipt.queue == "answers"
+
+    asyncio.run(use())
+    where = dead.replace("given-up", "answers")
+    with unimq.Queue(where) as answers:
+        assert answers.get(timeout=0).body == "sorry"
 
 
 def test_a_reject_inside_a_dead_letter_queue_discards() -> None:

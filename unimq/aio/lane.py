@@ -76,8 +76,11 @@ class Lane(Generic[T]):
             return Receipt(None, confirmed=True, queue=message.queue)
         name, needed = self.endpoint.reply_address(message)
         there = self.endpoint.counterpart(name)
-        lane: Lane[Any] = there.face
-        return await lane.put(there.sender.build(body, headers, **needed))
+        outgoing = there.sender.build(body, headers, **needed)
+        lane: Lane[Any] | None = there.face
+        if lane is None:  # of a client without tasks: that of the dead letters on another URL
+            return await self.run(there.sender.send_one, outgoing, None, there.deadline())
+        return await lane.put(outgoing)
 
     async def run(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a part that asks the server."""
