@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -303,3 +303,74 @@ def test_the_name_of_a_socket_is_that_of_its_queue(folder: str) -> None:
     assert len(names) == 4
     assert "mail" in names
     assert all(len(name) == 32 for name in names - {"mail"})
+
+
+class Relay:
+    """A way to a port on this host that can be cut."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._server.getsockname()[1]
+        self._ends: list[socket.socket] = []
+        self.made = 0
+        """Connections that went through it."""
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                near = self._server.accept()[0]
+                with suppress(OSError):
+                    far = socket.create_connection(("127.0.0.1", self._port))
+                    self._ends += (near, far)
+                    self.made += 1
+                    for one, other in ((near, far), (far, near)):
+                        threading.Thread(target=_pass_on, args=(one, other), daemon=True).start()
+
+    def cut(self) -> None:
+        """Break what goes through it now."""
+        ends, self._ends = self._ends, []
+        for end in ends:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Break it, and let nothing through any more."""
+        self._server.close()
+        self.cut()
+
+
+def _pass_on(one: socket.socket, other: socket.socket) -> None:
+    with suppress(OSError):
+        while data := one.recv(65536):
+            other.sendall(data)
+    for end in (one, other):
+        end.close()
+
+
+def test_a_connection_that_was_cut_is_made_again() -> None:
+    """Both ends go on by themselves; what was on its way may be gone, and the rest comes in its order."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    where = "zeromq+tcp://127.0.0.1:{}/jobs?pattern=push-pull"
+    with closing(Relay(port)) as relay, unimq.Queue(where.format(port)) as taking:
+        with pytest.raises(unimq.Empty):
+            taking.get(timeout=0)  # it binds
+        with unimq.Queue(where.format(relay.port)) as giving:
+            found = last = 0
+            for _ in range(3):
+                relay.cut()
+                until, before = time.monotonic() + 20, last
+                while found <= before:
+                    assert time.monotonic() < until, "nothing comes any more"
+                    last += 1
+                    giving.put(last)
+                    with suppress(unimq.Empty):
+                        body = taking.get(timeout=0.05).body
+                        assert body > found
+                        found = body
+                rest = [taking.get(timeout=20).body for _ in range(last - found)]
+                assert rest == list(range(found + 1, last + 1))
+                found = last
+            assert relay.made >= 3
