@@ -15,7 +15,8 @@ Delivery
     what was delivered.
     In the order of the puts. The protocol has no waiting get: one look at a time is made for all that wait for the
     same queues in a process, every 0.5 ms at first and every `?poll=` (30 ms) at last, which takes 0.4 to 0.7 % of a
-    processor, however many wait. A put of the same process wakes at once.
+    processor, however many wait; consumers of different queues look each for themselves. A put of the same process
+    wakes at once.
 
 Limits
     A body, the queue's name and 18 bytes more must fit into a record, of 1 KiB by default and 64 KiB at most. Headers
