@@ -220,15 +220,16 @@ class TestStop:
 
 
 class TestTime:
+    @pytest.mark.slow
     def test_the_lease_is_kept_while_the_handler_runs(self, url: str) -> None:
         """Three times as long as it is: nobody else gets the message."""
         calls: list[int] = []
 
         def work(message: Message[Any]) -> None:
             calls.append(message.body)
-            time.sleep(0.6)
+            time.sleep(1.5)
 
-        with Queue[Any](url) as queue, running(Worker(f"{url}?lease=200ms", work, concurrency=2)) as worker:
+        with Queue[Any](url) as queue, running(Worker(f"{url}?lease=500ms", work, concurrency=2)) as worker:
             queue.put(1)
             until(lambda: worker.health().done == 1)
             assert calls == [1]

@@ -145,7 +145,7 @@ class Getting(Cases):
         queue = lab.queue(lease=1.0)
         await queue.put_many([0, 1, 2, 3])
         seen: list[int] = []
-        async for message in queue.consume(prefetch=4, timeout=0.5):
+        async for message in queue.consume(prefetch=4, timeout=1.5):
             remaining = message.lease_remaining
             assert remaining is None or remaining > 0.5
             await lab.sleep(0.3)
