@@ -113,7 +113,7 @@ def _pair(url: URL, file: str) -> tuple[bytes, bytes]:
 
 
 def _public(url: URL, given: str) -> bytes:
-    if len(given) == _KEY and "/" not in given[:1]:
+    if len(given) == _KEY and not Path(given).exists():  # a key may begin as a path does
         key = given.encode()
         try:
             z85.decode(key)

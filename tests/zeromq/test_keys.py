@@ -140,3 +140,14 @@ def test_no_secret_is_shown(keys: Certificates) -> None:
 
     public, secret = zmq.curve_keypair()
     assert secret.decode() not in repr(Keys(public, secret))
+
+
+def test_a_key_may_begin_as_a_path_does() -> None:
+    """One of 85 does."""
+    key = "/#Zk*&?n!!QHE6J+xnlf1WbL[/c@58-KLJ8D9Qau"
+    url = f"zeromq://127.0.0.1:1/q?server_key={quote(key, safe='')}&connect_timeout=100ms"
+    with unimq.Queue(url) as queue, pytest.raises(unimq.ConnectError):
+        queue.ping()
+    url = "zeromq://127.0.0.1:1/q?server_key=%2Fno%2Fsuch%2Ffile"
+    with unimq.Queue(url) as queue, pytest.raises(unimq.InvalidURL, match="it is not there"):
+        queue.ping()
