@@ -18,7 +18,6 @@ from unimq.drivers import driver_of
 from unimq.endpoint import Endpoint
 from unimq.errors import Closed, InvalidArgument, InvalidURL, Unsupported
 from unimq.hooks import Hooks
-from unimq.masking import without_frames
 from unimq.message import BaseMessage
 from unimq.naming import DEAD_SUFFIX
 from unimq.observing import observed
@@ -43,7 +42,6 @@ class Backend:
     calls: Caller
     """The calls of its queues, and their replies; for unimq's own use."""
 
-    @without_frames
     def __init__(
         self,
         url: str | URL | None = None,

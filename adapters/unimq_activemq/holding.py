@@ -184,20 +184,20 @@ class Holding:
         until all is there that has not expired; what has not come after a second has gone to somebody else.
         """
         wire, give_up = self._wire, time.monotonic() + _GONE
+
+        def is_there() -> bool:
+            return all(len(part.frames) == part.prefetch for part in parts)
+
         while True:
             fence = self.new(parts[0].queue, 0)
             wire.write(subscribe(fence.id, fence.destination, FENCE), deadline)
-
-            def is_there() -> bool:
-                return all(len(part.frames) == part.prefetch for part in parts)
-
             if not wire.wait(lambda: fence.ended or is_there(), deadline):  # noqa: B023 - it is called in this round
                 msg = "the broker did not deliver in time what was in hand"
                 raise Timeout(msg)
             wire.write(encode(*self._end(fence)), deadline)
             come = {frame.headers["message-id"] for part in parts for frame in part.frames}
-            late = [message for message, frame in wanted.items() if message not in come and not is_expired(frame)]
-            if not late or time.monotonic() >= give_up:
+            is_done = all(message in come or is_expired(frame) for message, frame in wanted.items())
+            if is_done or time.monotonic() >= give_up:
                 return
             wire.wait(is_there, time.monotonic() + _ASK_AGAIN)
 

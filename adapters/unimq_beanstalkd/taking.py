@@ -15,7 +15,6 @@ __all__ = ["Taking"]
 Jobs = list[tuple[int, bytes]]
 """Number and body of each."""
 
-_BLANK: Final = b""
 _FIRST: Final = ("default",)
 """What a new connection watches."""
 
@@ -94,7 +93,7 @@ class Taking:
             return []
         wire, now = self._wire, time.monotonic()
         until = now + POLL_GRACE
-        guessed, guess = self._told or (0, _BLANK)
+        guessed, guess = self._told or (0, b"")
         asked = [b"stats-job %d\r\n" % number for number, _ in jobs if number != guessed]
         if asked:
             wire.write(b"".join(asked), until)

@@ -41,7 +41,6 @@ _LARGE: Final = 16_384
 _IDLE: Final = 0.05
 """Seconds of rest after which a connection may have died unnoticed, and is looked at before it is written to."""
 
-_BLANK: Final = b""
 _CLOSED_HERE: Final = "it was closed"
 _CLOSED_THERE: Final = "the server closed it"
 _FULL: Final = "the server takes no more bytes, and the time is over"
@@ -153,10 +152,8 @@ class Wire:
 
     def lines(self, most: int, deadline: float) -> list[bytes]:
         """The next lines, one to `most` of those that are there; replies of one line each, and nothing behind them."""
-        while (end := self._data.rfind(b"\r\n", self._at)) < 0:
-            if len(self._data) - self._at > _LONGEST_LINE:
-                raise self._nonsense(self._data[self._at : self._at + 60])
-            self._read(deadline)
+        self._end_of_line(deadline)
+        end = self._data.rfind(b"\r\n", self._at)
         lines = self._data[self._at : end].split(b"\r\n", most)
         self._at = end + 2
         if len(lines) > most:
@@ -165,13 +162,18 @@ class Wire:
 
     def line(self, deadline: float) -> bytes:
         """The next line."""
+        end = self._end_of_line(deadline)
+        line = self._data[self._at : end]
+        self._at = end + 2
+        return line
+
+    def _end_of_line(self, deadline: float) -> int:
+        """Where the next line ends, when all of it is there."""
         while (end := self._data.find(b"\r\n", self._at)) < 0:
             if len(self._data) - self._at > _LONGEST_LINE:
                 raise self._nonsense(self._data[self._at : self._at + 60])
             self._read(deadline)
-        line = self._data[self._at : end]
-        self._at = end + 2
-        return line
+        return end
 
     def reserved(self, deadline: float) -> tuple[int, bytes] | UnimqError:
         """The number of a job that was reserved and its body, or why there is none."""
